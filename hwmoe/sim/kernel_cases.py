@@ -1,0 +1,195 @@
+"""One operation of a kernel as streams: what goes in, and back from what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwmoe.plan import packing
+from hwmoe.plan.accelerator import AttentionConfig, LinearConfig
+from hwmoe.plan.packing import ceil_div
+from hwmoe.quant.kernels import AttentionParams, LinearParams
+from hwmoe.quant.numerics import SHIFTS, IntArray
+from hwmoe.sim.streams import StreamCase
+
+LINEAR_INPUTS = ("cmd", "x", "list", "table", "w", "p")
+ATTENTION_INPUTS = ("cmd", "q", "k", "v")
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOp:
+    """One command of the linear kernel.
+
+    x int8 [n_tok, K]: always given, as it shapes the command; sent only if `load_x`.
+    rows: the token list to gather (None: the first `n_list`, by default all rows).
+    """
+
+    x: IntArray
+    params: LinearParams
+    rows: IntArray | None = None
+    n_list: int | None = None
+    load_x: bool = True
+    load_table: bool = True
+    x_base: int = 0
+
+    @property
+    def listed(self) -> int:
+        if self.rows is not None:
+            return len(self.rows)
+        return len(self.x) if self.n_list is None else self.n_list
+
+    @property
+    def selected(self) -> IntArray:
+        """The rows the kernel computes, in order: int8 [n_list, K]."""
+        return self.x[self.rows] if self.rows is not None else self.x[: self.listed]
+
+    def command(self, cfg: LinearConfig) -> dict[str, int]:
+        """Field values of the command beat."""
+        p = self.params
+        n_out, n_in = p.weight.shape
+        flags = {
+            "load_x": self.load_x,
+            "gather": self.rows is not None,
+            "gelu": p.table is not None,
+            "load_table": p.table is not None and self.load_table,
+            "wide": p.wide,
+            "ternary": p.ternary,
+        }
+        return {
+            "n_tok": len(self.x),
+            "n_list": self.listed,
+            "in_tiles": ceil_div(n_in, cfg.t_in),
+            "out_tiles": ceil_div(n_out, cfg.t_out),
+            "chunks": ceil_div(n_out, cfg.t_epi),
+            "x_base": self.x_base,
+            "shift": SHIFTS.index(p.shift),
+            "flags": sum(flags[name] << bit for bit, name in enumerate(packing.LINEAR_FLAGS)),
+        }
+
+    def inputs(self, cfg: LinearConfig) -> dict[str, packing.Beats]:
+        """Beats by short port name; a port the command does not read has none."""
+        p = self.params
+        beats = {"cmd": packing.pack_fields(packing.LINEAR_COMMAND, self.command(cfg))}
+        if self.load_x:
+            beats["x"] = packing.pack_activations(self.x, cfg.t_in)
+        if self.rows is not None and len(self.rows):
+            beats["list"] = packing.as_beats(self.rows.astype(np.uint16), len(self.rows))
+        if p.table is not None and self.load_table:
+            beats["table"] = p.table.view(np.uint8).reshape(256, 1)
+        if self.listed:
+            beats["w"] = packing.pack_weights(cfg, p.weight, p.ternary)
+            beats["p"] = packing.pack_params(cfg, p.bias, p.multiplier)
+        return beats
+
+    def decode(self, cfg: LinearConfig, beats: packing.Beats) -> IntArray:
+        """Output beats of this command -> int16 [n_list, N]."""
+        values = beats.reshape(-1).view("<i2").reshape(-1, self.listed, cfg.t_epi)
+        return packing.from_tile_major(values, len(self.params.weight))
+
+    def output_beats(self, cfg: LinearConfig) -> int:
+        return self.listed * ceil_div(len(self.params.weight), cfg.t_epi)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionOp:
+    """One command of the attention kernel: q, k, v int8 [heads, T, head_dim]."""
+
+    q: IntArray
+    k: IntArray
+    v: IntArray
+    params: AttentionParams
+
+    def command(self, cfg: AttentionConfig) -> dict[str, int]:
+        """Field values of the command beat."""
+        heads, tokens, dim = self.q.shape
+        return {
+            "n_tok": tokens,
+            "dim_tiles": ceil_div(dim, cfg.dim_lanes),
+            "head_groups": ceil_div(heads, cfg.head_units),
+            "score_shift": SHIFTS.index(self.params.score_shift),
+            "out_shift": self.params.out_shift,
+            "score_mult": self.params.score_mult,
+            "out_mult": self.params.out_mult,
+        }
+
+    def _beats(self, cfg: AttentionConfig, tensor: IntArray, repeat: int) -> packing.Beats:
+        """[heads, T, d] -> for each head group, `repeat` times: tokens, dim tiles, units."""
+        padded = packing.pad_to(packing.pad_to(tensor, 0, cfg.head_units), 2, cfg.dim_lanes)
+        heads, tokens, dim = padded.shape
+        split = padded.reshape(-1, cfg.head_units, tokens, dim // cfg.dim_lanes, cfg.dim_lanes)
+        ordered = split.transpose(0, 2, 3, 1, 4)[:, None].repeat(repeat, axis=1)
+        width = cfg.head_units * cfg.dim_lanes
+        return np.ascontiguousarray(ordered).reshape(-1, width).view(np.uint8)
+
+    def inputs(self, cfg: AttentionConfig) -> dict[str, packing.Beats]:
+        """Beats by short port name."""
+        groups = ceil_div(self.q.shape[1], cfg.rows)
+        return {
+            "cmd": packing.pack_fields(packing.ATTENTION_COMMAND, self.command(cfg)),
+            "q": self._beats(cfg, self.q, 1),
+            "k": self._beats(cfg, self.k, groups),
+            "v": self._beats(cfg, self.v, groups),
+        }
+
+    def decode(self, cfg: AttentionConfig, beats: packing.Beats) -> IntArray:
+        """Output beats of this command -> int8 [heads, T, head_dim]."""
+        heads, tokens, dim = self.q.shape
+        tiles = ceil_div(dim, cfg.dim_lanes)
+        values = beats.view(np.int8).reshape(-1, tokens, tiles, cfg.head_units, cfg.dim_lanes)
+        whole = values.transpose(0, 3, 1, 2, 4).reshape(-1, tokens, tiles * cfg.dim_lanes)
+        return whole[:heads, :, :dim]
+
+    def output_beats(self, cfg: AttentionConfig) -> int:
+        heads, tokens, dim = self.q.shape
+        return ceil_div(heads, cfg.head_units) * tokens * ceil_div(dim, cfg.dim_lanes)
+
+
+@dataclass
+class _Joined:
+    """Beats of several commands, port by port."""
+
+    ports: dict[str, list[packing.Beats]] = field(default_factory=dict)
+
+    def add(self, beats: dict[str, packing.Beats]) -> None:
+        for port, data in beats.items():
+            self.ports.setdefault(port, []).append(data)
+
+    def inputs(self, widths: dict[str, int]) -> dict[str, packing.Beats]:
+        empty = {port: np.zeros((0, width), np.uint8) for port, width in widths.items()}
+        return {
+            f"s_axis_{port}": np.concatenate([empty[port], *self.ports.get(port, [])])
+            for port in widths
+        }
+
+
+def linear_widths(cfg: LinearConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes a beat of each input and output port of `hwmoe_linear`, by short name."""
+    inputs = dict(
+        cmd=16, x=cfg.t_in, list=2, table=1, w=cfg.t_in * cfg.w_rows, p=8 * cfg.t_epi
+    )
+    return inputs, {"y": 2 * cfg.t_epi, "status": 4}
+
+
+def attention_widths(cfg: AttentionConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes a beat of each input and output port of `hwmoe_attention`, by short name."""
+    width = cfg.head_units * cfg.dim_lanes
+    return dict(cmd=16, q=width, k=width, v=width), {"o": width, "status": 4}
+
+
+def linear_case(cfg: LinearConfig, name: str, ops: list[LinearOp]) -> StreamCase:
+    """Commands back to back as one case of `hwmoe_linear`."""
+    joined = _Joined()
+    for op in ops:
+        joined.add(op.inputs(cfg))
+    beats = {"m_axis_y": sum(op.output_beats(cfg) for op in ops), "m_axis_status": len(ops)}
+    return StreamCase(name, joined.inputs(linear_widths(cfg)[0]), beats)
+
+
+def attention_case(cfg: AttentionConfig, name: str, ops: list[AttentionOp]) -> StreamCase:
+    """Commands back to back as one case of `hwmoe_attention`."""
+    joined = _Joined()
+    for op in ops:
+        joined.add(op.inputs(cfg))
+    beats = {"m_axis_o": sum(op.output_beats(cfg) for op in ops), "m_axis_status": len(ops)}
+    return StreamCase(name, joined.inputs(attention_widths(cfg)[0]), beats)

@@ -82,7 +82,7 @@ def load_checkpoint(path: str | Path) -> MoEViT:
 
 def _check_kind(path: Path) -> None:
     """Turn away what is plainly not a safetensors file, by its first bytes."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, never raises
         raise HwmoeError(f"checkpoint {path} does not exist; check the path")
     if path.is_dir():
         raise HwmoeError(f"{path} is a folder; give the .safetensors file itself")

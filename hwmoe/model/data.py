@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ def synthetic_images(config: ModelConfig, count: int, seed: int) -> FloatArray:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, never raises
         raise HwmoeError(f"image file {path} does not exist")
     if path.is_dir():
         raise HwmoeError(f"{path} is a folder; give the .npz file with the images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -52,7 +53,7 @@ def parse_geometry(text: str, what: str) -> tuple[ModelConfig, int]:
 def read_geometry(path: str | Path) -> tuple[ModelConfig, int]:
     """The configuration and the seed in a TOML file; `HwmoeError` says what is wrong with it."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, never raises
         raise HwmoeError(f"model description {path} does not exist; check the path")
     if path.is_dir():
         raise HwmoeError(f"{path} is a folder; give the .toml file itself")
@@ -128,7 +129,7 @@ def load_model(spec: str) -> MoEViT:
     if path.suffix == ".toml":
         return seeded_model(*read_geometry(path))
     # Any other file is tried as a checkpoint, whose errors say what the file really is.
-    if path.suffix == ".safetensors" or path.exists():
+    if path.suffix == ".safetensors" or os.path.exists(path):
         return load_checkpoint(path)
     raise _unknown(spec)
 

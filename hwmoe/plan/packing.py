@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hwmoe.plan.accelerator import LinearConfig
+from hwmoe.plan.accelerator import AttentionConfig, LinearConfig
 
 Beats = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.integer]
@@ -41,6 +41,10 @@ ATTENTION_COMMAND = (
 
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def pad_up(size: int, multiple: int) -> int:
+    return ceil_div(size, multiple) * multiple
 
 
 def pad_to(array: Ints, axis: int, multiple: int) -> Ints:
@@ -103,3 +107,21 @@ def pack_params(cfg: LinearConfig, bias: Ints, multiplier: Ints) -> Beats:
     both = np.stack([bias, multiplier], axis=1).astype("<i4")
     padded = pad_to(both, 0, cfg.t_epi)
     return as_beats(padded, len(padded) // cfg.t_epi)
+
+
+def pack_heads(cfg: AttentionConfig, tensor: Ints, repeat: int) -> Beats:
+    """int8 [heads, T, d] -> beats: for each head group, `repeat` times: tokens, dim tiles, units."""
+    padded = pad_to(pad_to(tensor, 0, cfg.head_units), 2, cfg.dim_lanes)
+    _, tokens, dim = padded.shape
+    split = padded.reshape(-1, cfg.head_units, tokens, dim // cfg.dim_lanes, cfg.dim_lanes)
+    ordered = split.transpose(0, 2, 3, 1, 4)[:, None].repeat(repeat, axis=1)
+    width = cfg.head_units * cfg.dim_lanes
+    return np.ascontiguousarray(ordered, np.int8).reshape(-1, width).view(np.uint8)
+
+
+def unpack_heads(cfg: AttentionConfig, beats: Beats, heads: int, tokens: int, dim: int) -> Ints:
+    """Beats of `pack_heads` (sent once) -> int8 [heads, T, d]."""
+    tiles = ceil_div(dim, cfg.dim_lanes)
+    values = beats.view(np.int8).reshape(-1, tokens, tiles, cfg.head_units, cfg.dim_lanes)
+    whole = values.transpose(0, 3, 1, 2, 4).reshape(-1, tokens, tiles * cfg.dim_lanes)
+    return whole[:heads, :, :dim]

@@ -15,7 +15,7 @@ from hwmoe.quant import numerics
 from hwmoe.quant.calibrate import Progress, Ranges, calibrate, no_progress
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 from hwmoe.quant.quantized import Experts, Params, QuantizedModel
-from hwmoe.quant.ternary import ternarize
+from hwmoe.quant.ternary import fake_ternary, ternarize
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +35,13 @@ def quantize(
     int8 everywhere (per output channel); routed experts ternary or int8. `percentile` < 100
     clips the ranges of int8 activations. Raises `HwmoeError` for unusable images.
     """
-    ranges = calibrate(model, images, percentile, progress=progress)
+    # Ranges have to be those of the model that will run: with ternary experts, if so chosen.
+    before = model.expert_transform
+    model.expert_transform = fake_ternary if experts == "ternary" else None
+    try:
+        ranges = calibrate(model, images, percentile, progress=progress)
+    finally:
+        model.expert_transform = before
     build = _Builder(model, ranges, experts)
     build.all()
     how = "min-max" if percentile >= 100 else f"percentile {percentile:g}"

@@ -121,7 +121,7 @@ class Output(Port):
 
     def load(self) -> None:
         """Start a case."""
-        self.taken: list[str] = []
+        self.taken: list[int] = []
         self.waiting: str | None = None
         self.accept = False
         self.ready.value = 0
@@ -148,9 +148,10 @@ class Output(Port):
         if self.done == self.beats:
             raise Breach(3, self.name)
         if self.accept:
-            if bits.strip("01"):
-                raise Breach(5, self.name)
-            self.taken.append(bits)
+            try:
+                self.taken.append(int(bits, 2))
+            except ValueError:
+                raise Breach(5, self.name) from None
             self.stamps.append(cycle)
             self.done += 1
             self.waiting = None
@@ -159,7 +160,7 @@ class Output(Port):
 
     def beats_taken(self) -> ByteArray:
         """The beats, uint8 [beats, bytes]."""
-        joined = b"".join(int(bits, 2).to_bytes(self.bytes, "little") for bits in self.taken)
+        joined = b"".join(beat.to_bytes(self.bytes, "little") for beat in self.taken)
         return np.frombuffer(joined, np.uint8).reshape(-1, self.bytes)
 
 

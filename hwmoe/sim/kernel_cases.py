@@ -113,32 +113,19 @@ class AttentionOp:
             "out_mult": self.params.out_mult,
         }
 
-    def _beats(self, cfg: AttentionConfig, tensor: IntArray, repeat: int) -> packing.Beats:
-        """[heads, T, d] -> for each head group, `repeat` times: tokens, dim tiles, units."""
-        padded = packing.pad_to(packing.pad_to(tensor, 0, cfg.head_units), 2, cfg.dim_lanes)
-        heads, tokens, dim = padded.shape
-        split = padded.reshape(-1, cfg.head_units, tokens, dim // cfg.dim_lanes, cfg.dim_lanes)
-        ordered = split.transpose(0, 2, 3, 1, 4)[:, None].repeat(repeat, axis=1)
-        width = cfg.head_units * cfg.dim_lanes
-        return np.ascontiguousarray(ordered).reshape(-1, width).view(np.uint8)
-
     def inputs(self, cfg: AttentionConfig) -> dict[str, packing.Beats]:
         """Beats by short port name."""
         groups = ceil_div(self.q.shape[1], cfg.rows)
         return {
             "cmd": packing.pack_fields(packing.ATTENTION_COMMAND, self.command(cfg)),
-            "q": self._beats(cfg, self.q, 1),
-            "k": self._beats(cfg, self.k, groups),
-            "v": self._beats(cfg, self.v, groups),
+            "q": packing.pack_heads(cfg, self.q, 1),
+            "k": packing.pack_heads(cfg, self.k, groups),
+            "v": packing.pack_heads(cfg, self.v, groups),
         }
 
     def decode(self, cfg: AttentionConfig, beats: packing.Beats) -> IntArray:
         """Output beats of this command -> int8 [heads, T, head_dim]."""
-        heads, tokens, dim = self.q.shape
-        tiles = ceil_div(dim, cfg.dim_lanes)
-        values = beats.view(np.int8).reshape(-1, tokens, tiles, cfg.head_units, cfg.dim_lanes)
-        whole = values.transpose(0, 3, 1, 2, 4).reshape(-1, tokens, tiles * cfg.dim_lanes)
-        return whole[:heads, :, :dim]
+        return packing.unpack_heads(cfg, beats, *self.q.shape)
 
     def output_beats(self, cfg: AttentionConfig) -> int:
         heads, tokens, dim = self.q.shape

@@ -131,7 +131,7 @@ def test_unknown_names() -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    for name in ("none.toml", "none.safetensors"):
+    for name in ("none.toml", "none.safetensors", "x" * 5000 + ".toml"):
         with pytest.raises(HwmoeError, match=f"{name} does not exist"):
             load_model(str(tmp_path / name))
     (tmp_path / "d.toml").mkdir()

@@ -5,7 +5,9 @@ module hwmoe_adder_tree #(
     parameter int W = 16,
     parameter int LEVELS = $clog2(N)
 ) (
-    input  logic                  clk,
+    /* verilator lint_off UNUSEDSIGNAL */  // N = 1 adds nothing
+    input  logic                clk,
+    /* verilator lint_on UNUSEDSIGNAL */
     input  logic [       N*W-1:0] terms,
     output logic [W+LEVELS-1:0] sum
 );

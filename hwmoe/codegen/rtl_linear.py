@@ -1,0 +1,153 @@
+"""The linear kernel as SystemVerilog (docs/kernels.md): numbers computed here, placed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwmoe.codegen.render import render
+from hwmoe.plan.accelerator import LinearConfig
+from hwmoe.plan.packing import LINEAR_COMMAND, LINEAR_FLAGS, ceil_div
+from hwmoe.quant.numerics import FORMAT
+
+_LIBRARY = Path(__file__).parents[1] / "templates" / "rtl" / "lib"
+
+LINEAR_LIBRARY = (
+    "hwmoe_acc_bank",
+    "hwmoe_adder_tree",
+    "hwmoe_delay",
+    "hwmoe_dot",
+    "hwmoe_fifo",
+    "hwmoe_linear_drain",
+    "hwmoe_linear_epilogue",
+    "hwmoe_linear_loader",
+    "hwmoe_linear_sequencer",
+    "hwmoe_linear_weights",
+    "hwmoe_mac_tile",
+    "hwmoe_ram_sdp",
+    "hwmoe_requant",
+    "hwmoe_skid",
+    "hwmoe_table",
+)
+
+BLOCK_RAM_FROM = 65  # words; a shallower memory costs less as distributed RAM
+GET_LATENCY = 4  # cycles from the read of an accumulator to the joined word (hwmoe_acc_bank + 1)
+EPILOGUE_LATENCY = GET_LATENCY + 8  # to the output register (hwmoe_linear_epilogue)
+ROOM = 32  # places in the output FIFO: more than the epilogue's round trip
+PARAMS = 8  # parameter beats waiting: more than their way to the bias adder
+
+
+def mac_latency(cfg: LinearConfig) -> int:
+    """Cycles from an activation to its sum (hwmoe_mac_tile)."""
+    return 3 + clog2(cfg.t_in)
+
+
+def flush_cycles(cfg: LinearConfig) -> int:
+    """What the drain waits after a command's last read: data and clip count have arrived."""
+    return max(EPILOGUE_LATENCY, EPILOGUE_LATENCY - 2 + clog2(cfg.t_epi))
+
+
+def clog2(value: int) -> int:
+    return (value - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class _Port:
+    name: str
+    bits: int
+    forward: str
+    backward: str
+    waived: str = ""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Bits of the command."""
+
+    name: str
+    bits: int
+    low: int
+
+
+@dataclass(frozen=True)
+class _Queue:
+    name: str
+    fields: tuple[_Field, ...]
+
+    @property
+    def bits(self) -> int:
+        return sum(field.bits for field in self.fields)
+
+
+def linear_rtl(cfg: LinearConfig) -> dict[str, str]:
+    """SystemVerilog of the kernel for one configuration: file name -> text, top `hwmoe_linear`."""
+    files = {f"{name}.sv": (_LIBRARY / f"{name}.sv").read_text() for name in LINEAR_LIBRARY}
+    files["hwmoe_linear.sv"] = render("rtl/hwmoe_linear.sv.j2", **_context(cfg))
+    return dict(sorted(files.items()))
+
+
+def _context(cfg: LinearConfig) -> dict[str, object]:
+    groups = ceil_div(cfg.max_tokens, cfg.t_tok)
+    x_bits = max(1, clog2(cfg.x_words))
+    sizes = ", ".join(f"{name}={value}" for name, value in cfg.model_dump().items())
+    slices = [("cmd", 128), ("x", 8 * cfg.t_in), ("list", x_bits), ("table", 8)]
+    return {
+        "banner": f"Rendered by hwmoe, number format {FORMAT}: {sizes}",
+        "c": cfg,
+        "ports": _ports(cfg),
+        "input_slices": [*slices, ("w", 8 * cfg.t_in * cfg.w_rows)],
+        "fields": _fields(x_bits),
+        "queues": _queues(x_bits),
+        "x_bits": x_bits,
+        "x_block": int(cfg.x_words >= BLOCK_RAM_FROM),
+        "groups": groups,
+        "g_block": int(groups >= BLOCK_RAM_FROM),
+        "group_bits": max(1, clog2(groups)),
+        "chunks": cfg.t_out // cfg.t_epi,
+        "sum_bits": 16 + clog2(cfg.t_in),
+        "mac_latency": mac_latency(cfg),
+        "get_latency": GET_LATENCY,
+        "room": ROOM,
+        "params": PARAMS,
+        "flush": flush_cycles(cfg),
+    }
+
+
+def _ports(cfg: LinearConfig) -> list[_Port]:
+    unused = "upper bits carry nothing"
+    inputs = [
+        ("cmd", 128, ""),
+        ("x", 8 * cfg.t_in, ""),
+        ("list", 16, unused),
+        ("table", 8, ""),
+        ("w", 8 * cfg.t_in * cfg.w_rows, ""),
+        ("p", 64 * cfg.t_epi, unused),
+    ]
+    outputs = [("y", 16 * cfg.t_epi), ("status", 32)]
+    return [_Port(f"s_axis_{n}", bits, "input ", "output", why) for n, bits, why in inputs] + [
+        _Port(f"m_axis_{n}", bits, "output", "input ") for n, bits in outputs
+    ]
+
+
+def _fields(x_bits: int) -> list[_Field]:
+    """Fields of the command and its flags, cut to the bits that count, with their lowest bit."""
+    cut = {"x_base": x_bits, "shift": 2}
+    fields, low = [], 0
+    for name, bits in LINEAR_COMMAND:
+        if name == "flags":
+            fields += [_Field(flag, 1, low + bit) for bit, flag in enumerate(LINEAR_FLAGS)]
+        elif name != "reserved":
+            fields.append(_Field(name, cut.get(name, bits), low))
+        low += bits
+    return fields
+
+
+def _queues(x_bits: int) -> list[_Queue]:
+    """The fields each unit gets."""
+    known = {field.name: field for field in _fields(x_bits)}
+    wanted = {
+        "seq": ("n_tok", "n_list", "in_tiles", "out_tiles", "x_base", "load_x", "gather"),
+        "wts": ("in_tiles", "out_tiles", "ternary"),
+        "epi": ("n_list", "chunks", "shift", "gelu", "load_table", "wide"),
+    }
+    return [_Queue(name, tuple(known[f] for f in fields)) for name, fields in wanted.items()]

@@ -1,0 +1,145 @@
+"""Every linear and attention operation of a model, on the kernels in SystemVerilog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmoe.plan.packing import Ints
+from hwmoe.plan.program import Program
+from hwmoe.quant.quantized import QuantizedModel
+from hwmoe.quant.reference import run_reference
+from hwmoe.sim.compiled import CompiledKernel
+from hwmoe.sim.divergence import Divergence, first_divergence
+from hwmoe.sim.kernel_cases import attention_widths, linear_widths
+from hwmoe.sim.model_cases import SHORT, KernelStep, ModelCases, stream_case
+from hwmoe.sim.streams import StreamResult
+
+Progress = Callable[[str, int, int], None]
+TOPS = {"linear": "hwmoe_linear", "attention": "hwmoe_attention"}
+
+# A command that takes this many times its beats has stopped.
+TIMEOUT_FACTOR = 50
+
+
+@dataclass
+class KernelCycles:
+    """What one kernel did: its commands and the cycles each image took, all streams at full speed."""
+
+    commands: list[Mapping[str, int]] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+    images: list[list[Mapping[str, int]]] = field(default_factory=list)
+
+
+@dataclass
+class RtlRun:
+    """Outcome of `simulate_rtl`: counts, cycles by kernel, and the first difference if any."""
+
+    images: int = 0
+    commands: int = 0
+    values: int = 0
+    cycles: int = 0
+    seconds: float = 0.0
+    kernels: dict[str, KernelCycles] = field(default_factory=dict)
+    divergence: Divergence | None = None
+
+
+def build_kernels(
+    program: Program, sources: Mapping[str, list[Path]], build_dir: Path
+) -> dict[str, CompiledKernel]:
+    """Compile both kernels; `sources` lists the SystemVerilog files of each."""
+    widths = {
+        "linear": linear_widths(program.accelerator.linear),
+        "attention": attention_widths(program.accelerator.attention),
+    }
+    return {
+        kernel: CompiledKernel(
+            TOPS[kernel],
+            sources[kernel],
+            {f"s_axis_{port}": width for port, width in inputs.items()},
+            {f"m_axis_{port}": width for port, width in outputs.items()},
+            build_dir / kernel,
+        )
+        for kernel, (inputs, outputs) in widths.items()
+    }
+
+
+def simulate_rtl(
+    program: Program,
+    model: QuantizedModel,
+    patches: npt.NDArray[np.int8],
+    kernels: Mapping[str, CompiledKernel],
+    tasks: Iterable[int],
+    progress: Progress,
+    stall: float = 0.0,
+) -> RtlRun:
+    """Run int8 patches [N, patches, K] image by image; stops at the first difference.
+
+    Each kernel gets all commands of an image back to back, with the program's weights and the
+    reference's activations; every output value and saturation count is compared.
+    """
+    run = RtlRun(kernels={name: KernelCycles() for name in kernels})
+    pairs = [(task, image) for task in tasks for image in range(len(patches))]
+    for done, (task, image) in enumerate(pairs):
+        one = patches[image : image + 1]
+        reference = run_reference(model, one, task, trace=True)
+        assert reference.trace is not None
+        cases = ModelCases(program, task, {**reference.trace, "image": one})
+        for name, kernel in kernels.items():
+            items = cases.linear() if name == "linear" else cases.attention()
+            label = f"{program_name(model, task)} image {image} {name}"
+            case = stream_case(label, name, items, _bare(kernel.inputs))
+            beats = sum(len(data) for data in case.inputs.values())
+            limit = 10_000 + TIMEOUT_FACTOR * (beats + case.outputs[f"m_axis_{SHORT[name]}"])
+            result = kernel.run(case, stall=stall, seed=image, timeout_cycles=limit)
+            _account(run, name, items, result)
+            run.divergence = _compare(f"RTL {label}", name, cases, items, result, run)
+            if run.divergence:
+                return run
+        run.images += 1
+        progress("simulating RTL", done + 1, len(pairs))
+    return run
+
+
+def program_name(model: QuantizedModel, task: int) -> str:
+    return f"{model.config.name}/{model.config.tasks[task].name}"
+
+
+def _bare(ports: Mapping[str, int]) -> dict[str, int]:
+    return {port.removeprefix("s_axis_"): width for port, width in ports.items()}
+
+
+def _account(run: RtlRun, name: str, items: list[KernelStep], result: StreamResult) -> None:
+    stamps = result.stamps
+    kernel = run.kernels[name]
+    commands = [item.command for item in items]
+    kernel.commands += commands
+    kernel.images.append(commands)
+    first, last = stamps["s_axis_cmd"][0], stamps["m_axis_status"][-1]
+    kernel.cycles.append(int(last - first + 1))
+    run.cycles += result.cycles
+    run.seconds += result.seconds
+    run.commands += len(items)
+
+
+def _compare(
+    what: str,
+    kernel: str,
+    cases: ModelCases,
+    items: list[KernelStep],
+    result: StreamResult,
+    run: RtlRun,
+) -> Divergence | None:
+    beats, at = result.outputs[f"m_axis_{SHORT[kernel]}"], 0
+    for item in items:
+        got: Ints = cases.decode(item, beats[at : at + item.beats])
+        at += item.beats
+        found = first_divergence(what, item.step.name, item.expected, got)
+        if found:
+            return found
+        run.values += got.size
+    return None

@@ -1,0 +1,87 @@
+// Weight beats into rows of the MAC tiles: int8 beats hold W_ROWS channels, ternary ones
+// 4 * W_ROWS. Loads the shadow weights of the next tile, also beyond the end of a command;
+// `full` tells that they are complete, `swap` (only while full) that they have become active.
+// `load` and `rows` leave one cycle after the beat was taken.
+module hwmoe_linear_weights #(
+    parameter int T_IN = 16,
+    parameter int T_OUT = 16,
+    parameter int W_ROWS = 1
+) (
+    input  logic                         clk,
+    input  logic                         rst_n,
+    input  logic                         cmd_valid,
+    output logic                         cmd_ready,
+    input  logic [                 15:0] in_tiles,
+    input  logic [                 15:0] out_tiles,
+    input  logic                         ternary,
+    input  logic                         w_valid,
+    output logic                         w_ready,
+    input  logic [    8*T_IN*W_ROWS-1:0] w_data,
+    input  logic                         swap,
+    output logic                         full,
+    output logic [            T_OUT-1:0] load,
+    output logic [4*8*T_IN*W_ROWS-1:0] rows
+);
+  localparam int SLOTS = 4 * W_ROWS;
+  localparam int BEATS8 = T_OUT / W_ROWS;
+  localparam int BEATS2 = T_OUT / SLOTS;
+  localparam int BW = $clog2(BEATS8);
+
+  logic          active;
+  logic [  15:0] tiles_in;
+  logic [  15:0] in_left;
+  logic [  15:0] out_left;
+  logic          codes;
+  logic [BW-1:0] beat;
+  logic          take;
+  logic          last_beat;
+  logic          last_tile;
+
+  assign cmd_ready = ~active | (take & last_beat & last_tile);
+  assign w_ready   = active & (~full | swap);
+  assign take      = w_valid & w_ready;
+  assign last_beat = beat == (codes ? BW'(BEATS2 - 1) : BW'(BEATS8 - 1));
+  assign last_tile = (in_left == 16'd1) & (out_left == 16'd1);
+
+  always_ff @(posedge clk) begin
+    if (!rst_n) begin
+      active <= 1'b0;
+      full   <= 1'b0;
+      beat   <= '0;
+      load   <= '0;
+    end else begin
+      if (cmd_ready) active <= cmd_valid;
+      full <= (take & last_beat) | (full & ~swap);
+      if (take) beat <= last_beat ? '0 : beat + 1'b1;
+      for (int o = 0; o < T_OUT; o++) begin
+        load[o] <= take & (codes ? beat == BW'(o / SLOTS) : beat == BW'(o / W_ROWS));
+      end
+    end
+  end
+
+  always_ff @(posedge clk) begin
+    if (cmd_ready) begin
+      tiles_in <= in_tiles;
+      in_left  <= in_tiles;
+      out_left <= out_tiles;
+      codes    <= ternary;
+    end else if (take & last_beat) begin
+      if (in_left == 16'd1) begin
+        in_left  <= tiles_in;
+        out_left <= out_left - 1'b1;
+      end else begin
+        in_left <= in_left - 1'b1;
+      end
+    end
+  end
+
+  always_ff @(posedge clk) begin
+    for (int s = 0; s < SLOTS; s++) begin
+      for (int i = 0; i < T_IN; i++) begin
+        rows[8*(T_IN*s+i)+:8] <= codes
+            ? {{7{w_data[2*(T_IN*s+i)+1]}}, w_data[2*(T_IN*s+i)]}
+            : w_data[8*(T_IN*(s%W_ROWS)+i)+:8];
+      end
+    end
+  end
+endmodule

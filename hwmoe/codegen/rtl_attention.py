@@ -6,7 +6,7 @@ from hwmoe.codegen.render import environment, render
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AttentionConfig
 from hwmoe.plan.packing import ceil_div
-from hwmoe.quant.numerics import EXP7, EXP7_STEPS
+from hwmoe.quant.numerics import EXP7, EXP7_STEPS, SHIFTS
 
 TOP = "hwmoe_attention"
 MAX_HEAD_DIM = 2048  # a distance of scores, below 2^15 * head_dim, is a 27-bit multiplier input
@@ -20,7 +20,6 @@ _MODULES = (
     "hwmoe_attn_tree",
     "hwmoe_attn_mul",
     "hwmoe_attn_score",
-    "hwmoe_attn_prob",
     "hwmoe_attn_acc",
     "hwmoe_attn_recip",
     "hwmoe_attn_row",
@@ -57,6 +56,7 @@ def attention_rtl(cfg: AttentionConfig, banner: str = "Made by hwmoe.") -> dict[
     files["hwmoe_attn_exp7.sv"] = render(
         "rtl/attention/hwmoe_attn_exp7.sv.j2", exp7=[int(v) for v in EXP7], steps=EXP7_STEPS
     )
+    files["hwmoe_attn_prob.sv"] = render("rtl/attention/hwmoe_attn_prob.sv.j2", **_rescaling())
     files[f"{TOP}.sv"] = render(f"rtl/{TOP}.sv.j2", **_sizes(cfg), banner=banner)
     return files
 
@@ -92,6 +92,16 @@ def _sizes(cfg: AttentionConfig) -> dict[str, object]:
         "lines": _lines(),
         "valids": _valids(),
     }
+
+
+def _rescaling() -> dict[str, object]:
+    """Bit positions of the four shifts in a product whose bits below `low` never matter."""
+    low = min(SHIFTS) - 1
+    shifts = [
+        {"shift": s, "half": f"{1 << (s - 1 - low):x}", "lsb": s - low, "msb": s - low + 7}
+        for s in SHIFTS
+    ]
+    return {"low": low, "width": 44 - low, "shifts": shifts}
 
 
 def _marks(stage: str) -> str:

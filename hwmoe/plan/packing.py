@@ -102,6 +102,11 @@ def pack_weights(cfg: LinearConfig, weight: Ints, ternary: bool) -> Beats:
     return packed.astype(np.uint8).reshape(-1, beat)
 
 
+def stored_bytes(weight: Ints, ternary: bool) -> int:
+    """Bytes of these weights in off-chip memory, without the padding to tiles."""
+    return ceil_div(weight.size, 4) if ternary else weight.size
+
+
 def pack_params(cfg: LinearConfig, bias: Ints, multiplier: Ints) -> Beats:
     """bias and multiplier int32 [N] -> 64 bits a channel, `t_epi` channels a beat."""
     both = np.stack([bias, multiplier], axis=1).astype("<i4")

@@ -7,8 +7,10 @@ no time-out and changes its own environment; cases and results travel as files i
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,11 +28,13 @@ from hwmoe.sim.streams import (
     stall_schedule,
     timeout_error,
 )
-from hwmoe.sim.verilator import COMMON_FLAGS, check_sources, verilator_env
+from hwmoe.sim.verilator import COMMON_FLAGS, build_key, check_sources, verilator_env
 
 JOB_VARIABLE = "HWMOE_STREAM_JOB"
+FOLDER = "verilated"
 BUILD_SECONDS = 1800.0
 RUN_SECONDS = 3600.0
+_BUILD_FLAGS = ("--no-public-flat-rw", "-Wno-fatal", "-Wno-lint")
 
 # cocotb's runner makes every signal of the design public, which forbids most of Verilator's
 # optimizations: --no-public-flat-rw takes that back, and this file names the few that are needed.
@@ -71,16 +75,37 @@ def run_cocotb(
     build_dir = build_dir.resolve()
     build_dir.mkdir(parents=True, exist_ok=True)
     job = build_dir / "job.json"
-    _write_job(job, top, sources, cases, stall, seed, timeout_cycles, optimize)
+    _write_job(job, top, sources, cases, stall, seed, timeout_cycles)
     env = _child_env(job, optimize)
     step = [sys.executable, "-m", "hwmoe.sim.cocotb_streams"]
-    try:
-        run_tool([*step, "build"], env, build_dir, build_seconds, build_dir / "build.log")
-    except HwmoeError as error:
-        raise HwmoeError(f"building {top} for cocotb: {error}") from error
+    _build([*step, "build"], env, build_dir, build_seconds, top, _key(top, sources, optimize))
     # The result file, not the exit code, says how it went: without one the simulator broke.
     text = run_tool([*step, "run"], env, build_dir, run_seconds, build_dir / "run.log", check=False)
     return _read_results(job, cases, timeout_cycles, text)
+
+
+def _key(top: str, sources: Sequence[Path], optimize: str) -> str:
+    version = importlib.metadata.version("cocotb")
+    return build_key(sources, top, _PUBLIC, *_BUILD_FLAGS, *COMMON_FLAGS, optimize, version)
+
+
+def _build(
+    cmd: Sequence[str], env: dict[str, str], build_dir: Path, seconds: float, top: str, key: str
+) -> None:
+    """Verilate and compile, unless the last build in `build_dir` was of the same `key`."""
+    mark = build_dir / "built.key"
+    if mark.is_file() and mark.read_text() == key:
+        return
+    mark.unlink(missing_ok=True)
+    # Make goes by times and does not see a change of flags: always from nothing.
+    shutil.rmtree(build_dir / FOLDER, ignore_errors=True)
+    try:
+        run_tool(cmd, env, build_dir, seconds, build_dir / "build.log")
+    except HwmoeError as error:
+        raise HwmoeError(f"building {top} for cocotb: {error}") from error
+    partial = mark.with_suffix(".part")
+    partial.write_text(key)
+    os.replace(partial, mark)
 
 
 def _child_env(job: Path, optimize: str) -> dict[str, str]:
@@ -107,7 +132,6 @@ def _write_job(
     stall: float,
     seed: int,
     timeout_cycles: int,
-    optimize: str,
 ) -> None:
     """Cases and settings for the child: `job` and a .npz beside it. Old results are removed."""
     for path in result_files(job):
@@ -124,7 +148,6 @@ def _write_job(
     (job.parent / "public.vlt").write_text(_PUBLIC.format(top=top))
     content = {
         "top": top,
-        "folder": f"{top}{optimize}".replace(" ", ""),  # make does not see a change of flags
         "sources": [str(Path(path).resolve()) for path in sources],
         "inputs": widths,
         "outputs": outputs,
@@ -176,14 +199,14 @@ def _child(step: str) -> None:
 
     job_file = Path(os.environ[JOB_VARIABLE])
     job = json.loads(job_file.read_text())
-    folder = job_file.parent / job["folder"]
+    folder = job_file.parent / FOLDER
     runner = get_runner("verilator")
     if step == "build":
         runner.build(
             sources=[job_file.parent / "public.vlt", *job["sources"]],
             hdl_toplevel=job["top"],
             build_dir=folder,
-            build_args=["--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", *COMMON_FLAGS],
+            build_args=[*_BUILD_FLAGS, *COMMON_FLAGS],
         )
     else:
         runner.test(

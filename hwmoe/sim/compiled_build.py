@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from hwmoe.codegen.render import render
 from hwmoe.errors import HwmoeError
 from hwmoe.sim.process import run_tool
 from hwmoe.sim.streams import DRAIN_CYCLES, POISON, RESET_CYCLES
-from hwmoe.sim.verilator import COMMON_FLAGS, verilator_env, verilator_root, verilator_version
+from hwmoe.sim.verilator import COMMON_FLAGS, build_key, verilator_env
 
 LIBRARY = "libstream.so"
 TEMPLATE = "sim/stream_harness.cpp.j2"
@@ -48,18 +47,8 @@ class Ports:
 
 def digest(top: str, sources: Sequence[Path], ports: Ports, optimize: str) -> str:
     """Key of the build: sources, bench, flags, versions and the processor compiled for."""
-    key = hashlib.sha256()
-    for path in sources:
-        key.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    parts = (
-        _harness(top, ports),
-        *(*_VERILATE, *COMMON_FLAGS, _CXX_FLAGS, _LINK_FLAGS, optimize),
-        verilator_version(),
-        str(verilator_root()),
-        _compiler(),
-    )
-    key.update("\0".join(parts).encode())
-    return key.hexdigest()[:16]
+    flags = (*_VERILATE, *COMMON_FLAGS, _CXX_FLAGS, _LINK_FLAGS, optimize)
+    return build_key(sources, _harness(top, ports), *flags, _compiler())
 
 
 def build(

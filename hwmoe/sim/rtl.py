@@ -120,7 +120,7 @@ def _account(run: RtlRun, name: str, items: list[KernelStep], result: StreamResu
     kernel.commands += commands
     kernel.images.append(commands)
     first, last = stamps["s_axis_cmd"][0], stamps["m_axis_status"][-1]
-    kernel.cycles.append(int(last - first + 1))
+    kernel.cycles.append(int(last - first))
     run.cycles += result.cycles
     run.seconds += result.seconds
     run.commands += len(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -76,6 +77,18 @@ def check_sources(sources: Sequence[Path]) -> None:
     missing = [str(path) for path in sources if not Path(path).is_file()]
     if missing:
         raise HwmoeError("these sources do not exist: " + ", ".join(missing))
+
+
+def build_key(sources: Sequence[Path], *parts: str) -> str:
+    """Name of a build: the content of the sources, Verilator, and `parts` (flags and the like).
+
+    What a source includes or reads by $readmemh is not part of it.
+    """
+    key = hashlib.sha256()
+    for path in sources:
+        key.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    key.update("\0".join([verilator_version(), str(verilator_root()), *parts]).encode())
+    return key.hexdigest()[:16]
 
 
 @cache

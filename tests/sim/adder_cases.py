@@ -10,7 +10,7 @@ from hwmoe.sim.streams import StreamCase, StreamResult
 
 RTL = Path(__file__).parent / "rtl"
 ADDER = [RTL / "stream_adder.sv"]
-LANES = 4
+LANES = 260  # 2,080 bits: wider than any fixed-size buffer on the way
 INPUTS = {"s_axis_mode": 1, "s_axis_a": LANES, "s_axis_b": LANES}
 OUTPUTS = {"m_axis_y": LANES}
 

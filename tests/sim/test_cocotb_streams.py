@@ -7,23 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adder_cases import ADDER, FATAL, FAULTS, RESET, RTL, adder_case, check_sum
+from adder_cases import ADDER, FATAL, FAULTS, RESET, adder_case, check_sum
 from hwmoe.errors import HwmoeError
 from hwmoe.sim.cocotb_streams import run_cocotb
 from hwmoe.sim.streams import StreamCase
 
-pytestmark = pytest.mark.xdist_group("cocotb_streams")  # one build for the module
+pytestmark = pytest.mark.xdist_group("streams")  # with --dist loadgroup: one build for all
 
 
-@pytest.fixture(scope="module")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cocotb")
-
-
-def test_full_speed_is_one_beat_a_cycle(build_dir: Path) -> None:
+def test_full_speed_is_one_beat_a_cycle(cocotb_dir: Path) -> None:
     cases = [adder_case("first", 50), adder_case("second", 9, seed=1)]
     for case, result in zip(
-        cases, run_cocotb("stream_adder", ADDER, cases, build_dir, stall=0.0), strict=True
+        cases, run_cocotb("stream_adder", ADDER, cases, cocotb_dir, stall=0.0), strict=True
     ):
         check_sum(case, result)
         beats = np.arange(case.outputs["m_axis_y"])
@@ -34,46 +29,46 @@ def test_full_speed_is_one_beat_a_cycle(build_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("stall", [0.3, 0.8])
-def test_stalls_change_the_cycles_and_not_the_data(build_dir: Path, stall: float) -> None:
+def test_stalls_change_the_cycles_and_not_the_data(cocotb_dir: Path, stall: float) -> None:
     cases = [adder_case("empty", 0), adder_case("long", 500, seed=2)]
-    results = run_cocotb("stream_adder", ADDER, cases, build_dir, stall=stall, seed=3)
+    results = run_cocotb("stream_adder", ADDER, cases, cocotb_dir, stall=stall, seed=3)
     check_sum(cases[1], results[1])
     assert results[0].cycles >= 2 and len(results[0].outputs["m_axis_y"]) == 0
     assert results[1].cycles > 500 / (1 - stall)
 
 
 @pytest.mark.parametrize("mode", FAULTS)
-def test_each_fault_is_named(build_dir: Path, mode: int) -> None:
+def test_each_fault_is_named(cocotb_dir: Path, mode: int) -> None:
     cases = [adder_case("sound", 20), adder_case("broken", 20, mode)]
     with pytest.raises(HwmoeError, match=FAULTS[mode]) as caught:
-        run_cocotb("stream_adder", ADDER, cases, build_dir, seed=5, timeout_cycles=500)
+        run_cocotb("stream_adder", ADDER, cases, cocotb_dir, seed=5, timeout_cycles=500)
     assert "case 'broken'" in str(caught.value)
     if mode == 3:
         assert "in  s_axis_a: 7 of 20 beats   <- unfinished" in str(caught.value)
         assert "in  s_axis_mode: 1 of 1 beats\n" in str(caught.value)
 
 
-def test_valid_during_reset_is_named(build_dir: Path) -> None:
+def test_valid_during_reset_is_named(cocotb_dir: Path) -> None:
     cases = [adder_case("before", 20, RESET), adder_case("after", 20)]
     with pytest.raises(HwmoeError, match="case 'after': m_axis_y held TVALID high during reset"):
-        run_cocotb("stream_adder", ADDER, cases, build_dir)
+        run_cocotb("stream_adder", ADDER, cases, cocotb_dir)
 
 
-def test_a_simulator_that_breaks_off_is_an_error(build_dir: Path) -> None:
+def test_a_simulator_that_breaks_off_is_an_error(cocotb_dir: Path) -> None:
     with pytest.raises(HwmoeError, match=r"broke off(.|\n)*told to give up"):
-        run_cocotb("stream_adder", ADDER, [adder_case("fatal", 20, FATAL)], build_dir)
+        run_cocotb("stream_adder", ADDER, [adder_case("fatal", 20, FATAL)], cocotb_dir)
 
 
-def test_ports_must_fit(build_dir: Path) -> None:
+def test_ports_must_fit(cocotb_dir: Path) -> None:
     case = adder_case("c", 4)
     narrow = {**case.inputs, "s_axis_a": case.inputs["s_axis_a"][:, :2]}
     for inputs, outputs, text in (
-        (narrow, case.outputs, "s_axis_a_TDATA of stream_adder has 32 bits, the cases give 16"),
+        (narrow, case.outputs, "s_axis_a_TDATA of stream_adder has 2080 bits, the cases give 16"),
         (case.inputs, {"m_axis_z": 1}, "no port m_axis_z_TDATA"),
         (case.inputs, {}, "no case names these streams of module stream_adder: m_axis_y"),
     ):
         with pytest.raises(HwmoeError, match=text):
-            run_cocotb("stream_adder", ADDER, [StreamCase("c", inputs, outputs)], build_dir)
+            run_cocotb("stream_adder", ADDER, [StreamCase("c", inputs, outputs)], cocotb_dir)
 
 
 def test_a_module_that_does_not_build_says_why(tmp_path: Path) -> None:
@@ -81,10 +76,3 @@ def test_a_module_that_does_not_build_says_why(tmp_path: Path) -> None:
     broken.write_text("module broken (input logic ap_clk; endmodule\n")
     with pytest.raises(HwmoeError, match=r"building broken for cocotb(.|\n)*syntax error"):
         run_cocotb("broken", [broken], [StreamCase("c", {}, {})], tmp_path / "build")
-
-
-def test_wide_beats(tmp_path: Path) -> None:
-    data = np.random.default_rng(0).integers(0, 256, (40, 512), dtype=np.uint8)
-    case = StreamCase("wide", {"s_axis_x": data}, {"m_axis_y": 40})
-    (result,) = run_cocotb("wide_negate", [RTL / "wide_negate.sv"], [case], tmp_path)
-    np.testing.assert_array_equal(result.outputs["m_axis_y"], ~data)

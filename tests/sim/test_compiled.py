@@ -24,7 +24,7 @@ from hwmoe.sim.cocotb_streams import run_cocotb
 from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.streams import StreamCase
 
-pytestmark = pytest.mark.xdist_group("compiled")  # one build for the module
+pytestmark = pytest.mark.xdist_group("streams")  # with --dist loadgroup: one build for all
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def adder(build_dir: Path) -> CompiledKernel:
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.8])
-def test_equals_the_cocotb_bench(adder: CompiledKernel, build_dir: Path, stall: float) -> None:
+def test_equals_the_cocotb_bench(adder: CompiledKernel, cocotb_dir: Path, stall: float) -> None:
     cases = [adder_case("empty", 0), adder_case("some", 300, seed=4)]
-    reference = run_cocotb("stream_adder", ADDER, cases, build_dir, stall=stall, seed=9)
+    reference = run_cocotb("stream_adder", ADDER, cases, cocotb_dir, stall=stall, seed=9)
     for case, want in zip(cases, reference, strict=True):
         got = adder.run(case, stall=stall, seed=9)
         assert got.cycles == want.cycles
@@ -58,11 +58,11 @@ def test_each_fault_is_named(adder: CompiledKernel, mode: int) -> None:
     check_sum(case, adder.run(case, stall=0.3))
 
 
-def test_faults_show_in_the_same_cycle(adder: CompiledKernel, build_dir: Path) -> None:
+def test_faults_show_in_the_same_cycle(adder: CompiledKernel, cocotb_dir: Path) -> None:
     case = adder_case("broken", 20, 2)
     texts = []
     for run in (
-        lambda: run_cocotb("stream_adder", ADDER, [case], build_dir, stall=0.3, seed=5),
+        lambda: run_cocotb("stream_adder", ADDER, [case], cocotb_dir, stall=0.3, seed=5),
         lambda: adder.run(case, stall=0.3, seed=5),
     ):
         with pytest.raises(HwmoeError) as caught:
@@ -84,18 +84,18 @@ def test_no_state_is_kept(adder: CompiledKernel) -> None:
 
 
 def test_long_runs_report_progress_and_can_be_interrupted(adder: CompiledKernel) -> None:
-    case = adder_case("long", 3_000_000)
+    case = adder_case("long", 100_000)
     seen: list[int] = []
 
     def interrupt(cycle: int, done: Mapping[str, int]) -> None:
         assert done.keys() == case.expected().keys()
         seen.append(cycle)
-        if len(seen) == 3:
+        if len(seen) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         adder.run(case, progress=interrupt)
-    assert 0 < seen[0] < seen[1] < seen[2] < 3_000_000
+    assert 0 < seen[0] < seen[1] < 100_000
     short = adder_case("short", 20)
     result = adder.run(short)
     check_sum(short, result)

@@ -16,7 +16,7 @@ static void load_queries(
     qkv_beat_t q[ROWS][MAX_DIM_TILES]
 ) {
 #pragma HLS inline off
-load_q:
+    HWMOE_LOOP(load_q)
     for (int r = 0; r < rows; ++r) {
 #pragma HLS loop_tripcount min = 1 max = ROWS
         for (int d = 0; d < dim_tiles; ++d) {
@@ -71,7 +71,7 @@ static void score_keys(
 #pragma HLS inline off
     acc_t partial[ROWS][HEAD_LANES];
 #pragma HLS array_partition variable = partial type = complete dim = 0
-keys:
+    HWMOE_LOOP(keys)
     for (int t = 0; t < cmd.n_tok; ++t) {
 #pragma HLS loop_tripcount min = 1 max = MAX_KEYS
         for (int d = 0; d < cmd.dim_tiles; ++d) {
@@ -116,7 +116,7 @@ static void weigh_values(
 #pragma HLS inline off
     prob_t p[ROWS][HEAD_UNITS];
 #pragma HLS array_partition variable = p type = complete dim = 0
-values:
+    HWMOE_LOOP(values)
     for (int t = 0; t < cmd.n_tok; ++t) {
 #pragma HLS loop_tripcount min = 1 max = MAX_KEYS
         for (int d = 0; d < cmd.dim_tiles; ++d) {
@@ -176,7 +176,7 @@ static void normalize(
         clipped = 0;
     }
     const int left = cmd.n_tok - group * ROWS;
-rows:
+    HWMOE_LOOP(rows)
     for (int r = 0; r < (left < ROWS ? left : ROWS); ++r) {
 #pragma HLS loop_tripcount min = 1 max = ROWS
         row_scale_t scale[HEAD_UNITS];

@@ -65,8 +65,15 @@ static void send_heads(
     }
 }
 
-// Beats back into words. Parts arrive in ascending order for each row; the first of a word clears
-// the rest of it, so that lanes of padding are 0.
+static inline void put_part(const qkv_beat_t& o, int unit, int part, x_beat_t& word) {
+#pragma HLS inline
+    for (int l = 0; l < DIM_LANES; ++l) {
+#pragma HLS unroll
+        word.lane[part * DIM_LANES + l] = o.lane[unit * DIM_LANES + l];
+    }
+}
+
+// Beats back into words, a unit a cycle; units past the last head are dropped.
 static void collect_heads(
     attention_cmd_t cmd, int heads, hls::stream<qkv_beat_t>& s_o,
     hls::stream<status_beat_t>& s_status, x_beat_t result[RESULT_WORDS], count_t& clipped
@@ -80,12 +87,12 @@ static void collect_heads(
 #pragma HLS pipeline II = HEAD_UNITS
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
                 const qkv_beat_t o = s_o.read();
-                for (int u = 0; u < HEAD_UNITS && head * HEAD_UNITS + u < heads; ++u) {
-                    const int part = (head * HEAD_UNITS + u) * cmd.dim_tiles + d;
-                    x_beat_t& word = result[(part / WORD_PARTS) * cmd.n_tok + t];
-                    for (int l = 0; l < DIM_LANES; ++l) {
+                for (int u = 0; u < HEAD_UNITS; ++u) {
 #pragma HLS unroll
-                        word.lane[(part % WORD_PARTS) * DIM_LANES + l] = o.lane[u * DIM_LANES + l];
+                    const int part = (head * HEAD_UNITS + u) * cmd.dim_tiles + d;
+                    if (head * HEAD_UNITS + u < heads) {
+                        x_beat_t& word = result[(part / WORD_PARTS) * cmd.n_tok + t];
+                        put_part(o, u, part % WORD_PARTS, word);
                     }
                 }
             }
@@ -118,7 +125,9 @@ void attention_step(const attention_args_t& a, x_beat_t act8[ACT8_WORDS], count_
     static x_beat_t result[RESULT_WORDS];
 #pragma HLS array_partition variable = result type = complete dim = 2
     const int parts = a.heads * a.dim_tiles;
-    const int words = ceil_div(parts, WORD_PARTS) * a.n_tok;
+    const int tiles = ceil_div(parts, WORD_PARTS);
+    const int words = tiles * a.n_tok;
+    const int last_lanes = (parts - (tiles - 1) * WORD_PARTS) * DIM_LANES;
     HWMOE_CHECK(a.heads > 0 && a.dim_tiles > 0 && a.n_tok > 0, "attention: empty");
     HWMOE_CHECK(words <= RESULT_WORDS, "attention: result_words is too small");
     HWMOE_CHECK(a.q >= 0 && a.q + words <= ACT8_WORDS, "attention: q");
@@ -134,17 +143,17 @@ void attention_step(const attention_args_t& a, x_beat_t act8[ACT8_WORDS], count_
     cmd.score_mult = static_cast<uint32_t>(a.score_mult);
     cmd.out_mult = static_cast<uint32_t>(a.out_mult);
     run_attention(cmd, a, act8, result, clipped);
-copy:
+    HWMOE_LOOP(copy)
     for (int i = 0; i < words; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = RESULT_WORDS
-        const bool partial = i >= words - a.n_tok;  // the last tile of every row
+        const bool whole = i < words - a.n_tok;  // the last tile of a row may be padded: zeros
         for (int l = 0; l < T_IN; ++l) {
 #pragma HLS unroll
-            const bool used = !partial || l < T_IN - LAST_GAP(parts);
-            act8[a.dst + i].lane[l] = used ? result[i].lane[l] : int8_t(0);
+            act8[a.dst + i].lane[l] = whole || l < last_lanes ? result[i].lane[l] : int8_t(0);
         }
     }
+    HWMOE_TRACE_WORDS(8, act8, a.dst, words);
 }
 
 }  // namespace hwmoe

@@ -15,7 +15,7 @@ static void load_activations(
 ) {
 #pragma HLS inline off
     HWMOE_CHECK(base + words <= X_WORDS, "linear: x_words is too small for this command");
-load_x:
+    HWMOE_LOOP(load_x)
     for (int i = 0; i < words; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = X_WORDS
@@ -29,12 +29,12 @@ load_x:
 
 // The rows to compute, one II=1 loop; rows 0 .. n_list-1 if nothing is gathered.
 static void load_list(
-    int n_list, bool gather, hls::stream<list_beat_t>& s_axis_list, row_t rows[GROUPS][T_TOK]
+    int n_list, bool gather, hls::stream<list_beat_t>& s_axis_list, uint16_t rows[GROUPS][T_TOK]
 ) {
 #pragma HLS inline off
     int group = 0;
     int lane = 0;
-load_rows:
+    HWMOE_LOOP(load_rows)
     for (int i = 0; i < n_list; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_LIST
@@ -49,7 +49,7 @@ load_rows:
 // 256 cycles; a copy for each lane of the epilogue, so that T_EPI values are looked up a cycle.
 static void load_gelu(hls::stream<table_beat_t>& s_axis_table, int8_t table[T_EPI][256]) {
 #pragma HLS inline off
-load_table:
+    HWMOE_LOOP(load_table)
     for (int i = 0; i < 256; ++i) {
 #pragma HLS pipeline II = 1
         const table_beat_t value = s_axis_table.read();
@@ -100,7 +100,7 @@ static inline void multiply_word(
 
 // T_TOK listed tokens against the tile that is held.
 static inline void multiply_group(
-    int first_word, int listed, bool clear, const row_t rows[T_TOK],
+    int first_word, int listed, bool clear, const uint16_t rows[T_TOK],
     const x_beat_t x_mem[X_COPIES][X_WORDS], const weight_t tile[T_IN][T_OUT],
     acc_t page[T_TOK][T_OUT]
 ) {
@@ -126,7 +126,7 @@ static inline void multiply_group(
 // the other buffer, across output tiles too. As a tile takes at least ACC_DISTANCE steps, an
 // accumulator is written before it is read again.
 static void accumulate_tile(
-    linear_cmd_t cmd, int o, hls::stream<w_beat_t>& s_axis_w, const row_t rows[GROUPS][T_TOK],
+    linear_cmd_t cmd, int o, hls::stream<w_beat_t>& s_axis_w, const uint16_t rows[GROUPS][T_TOK],
     const x_beat_t x_mem[X_COPIES][X_WORDS], page_t page
 ) {
 #pragma HLS inline off
@@ -140,13 +140,13 @@ static void accumulate_tile(
     const int steps = busy > ACC_DISTANCE ? busy : ACC_DISTANCE;
     if (o == 0) {
         held = false;
-    first_tile:
+        HWMOE_LOOP(first_tile)
         for (int beat = 0; beat < beats; ++beat) {
 #pragma HLS pipeline II = 1
             put_weights(s_axis_w.read(), beat, ternary, tiles[0]);
         }
     }
-input_tiles:
+    HWMOE_LOOP(input_tiles)
     for (int i = 0; i < cmd.in_tiles; ++i) {
 #pragma HLS loop_tripcount min = 1 max = X_WORDS
         for (int step = 0; step < steps; ++step) {
@@ -208,7 +208,7 @@ static void drain_tile(
     }
     const int left = cmd.chunks - o * TILE_CHUNKS;
     const int chunks = left < TILE_CHUNKS ? left : TILE_CHUNKS;
-drain:
+    HWMOE_LOOP(drain)
     for (int c = 0; c < chunks; ++c) {
 #pragma HLS loop_tripcount min = 1 max = TILE_CHUNKS
         const p_beat_t p = s_axis_p.read();
@@ -230,7 +230,7 @@ drain:
 
 // While one tile drains, the next is accumulated: `page` becomes a ping-pong buffer.
 static void output_tiles(
-    linear_cmd_t cmd, int out_tiles, const row_t rows[GROUPS][T_TOK],
+    linear_cmd_t cmd, int out_tiles, const uint16_t rows[GROUPS][T_TOK],
     const x_beat_t x_mem[X_COPIES][X_WORDS], const int8_t table[T_EPI][256],
     hls::stream<w_beat_t>& s_axis_w, hls::stream<p_beat_t>& s_axis_p,
     hls::stream<y_beat_t>& m_axis_y, hls::stream<status_beat_t>& m_axis_status
@@ -272,7 +272,7 @@ void hwmoe_linear(
 #pragma HLS bind_storage variable = x_mem type = ram_t2p
     static int8_t table[T_EPI][256];
 #pragma HLS array_partition variable = table type = complete dim = 1
-    static row_t rows[GROUPS][T_TOK];
+    static uint16_t rows[GROUPS][T_TOK];
 #pragma HLS array_partition variable = rows type = complete dim = 2
 
     const linear_cmd_t cmd = s_axis_cmd.read();

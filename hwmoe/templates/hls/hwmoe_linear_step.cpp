@@ -197,7 +197,7 @@ void linear_step(
     check_linear(a, cmd, words);
     run_linear(cmd, a, act8, routing.row, params, weights, result, clipped);
     const bool wide = (cmd.flags & FLAG_WIDE) != 0;
-copy:
+    HWMOE_LOOP(copy)
     for (int i = 0; i < words; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = RESULT_WORDS
@@ -210,7 +210,11 @@ copy:
             }
         }
     }
-    HWMOE_TRACE_WORDS(wide ? 16 : 8, a.dst, words);
+    if (wide) {
+        HWMOE_TRACE_WORDS(16, act16, a.dst, words);
+    } else {
+        HWMOE_TRACE_WORDS(8, act8, a.dst, words);
+    }
 }
 
 }  // namespace hwmoe

@@ -16,7 +16,7 @@ static void load_gains(const int32_t* params, int dim, gain_word_t gains[NORM_WO
 #pragma HLS inline off
     int tile = 0;
     int lane = 0;
-gains:
+    HWMOE_LOOP(gains)
     for (int i = 0; i < 2 * dim; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM
@@ -40,7 +40,7 @@ static norm_row_t row_statistics(
 #pragma HLS inline off
     acc_t sum = 0;
     square_t squares = 0;
-statistics:
+    HWMOE_LOOP(statistics)
     for (int i = 0; i < tiles; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = NORM_WORDS
@@ -64,7 +64,7 @@ static void normalize_row(
     x_beat_t act8[ACT8_WORDS], count_t& clipped
 ) {
 #pragma HLS inline off
-normalize:
+    HWMOE_LOOP(normalize)
     for (int i = 0; i < tiles; ++i) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = NORM_WORDS
@@ -105,6 +105,7 @@ void layernorm_step(
         const norm_row_t stats = row_statistics(a, a.first + j, tiles, act16);
         normalize_row(a, stats, j, tiles, act16, gains, act8, clipped);
     }
+    HWMOE_TRACE_WORDS(8, act8, a.dst, tiles * a.count);
 }
 
 // ---- residual -----------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ void add_step(
     HWMOE_CHECK(a.dst >= 0 && a.dst + a.tiles * a.n_tok <= ACT16_WORDS, "add: dst");
     HWMOE_CHECK(a.src >= 0 && a.src + a.tiles * count <= ACT16_WORDS, "add: src");
     HWMOE_CHECK(listed || (a.first >= 0 && a.first + count <= a.n_tok), "add: rows");
-add:
+    HWMOE_LOOP(add)
     for (int i = 0; i < a.tiles; ++i) {
 #pragma HLS loop_tripcount min = 1 max = NORM_WORDS
         for (int j = 0; j < count; ++j) {
@@ -152,6 +153,7 @@ add:
             act16[at] = add_word(act16[at], y, listed, score, clipped);
         }
     }
+    HWMOE_TRACE_WORDS(16, act16, a.dst, a.tiles * a.n_tok);
 }
 
 // ---- gate ---------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ static int next_expert(
 #pragma HLS inline off
     int best = -1;
     int16_t largest = 0;
-experts:
+    HWMOE_LOOP(experts)
     for (int e = 0; e < experts; ++e) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_EXPERTS
@@ -186,7 +188,7 @@ static void route_token(
     int expert[MAX_TOP_K];
     int16_t chosen[MAX_TOP_K];
     uint16_t score[MAX_TOP_K];
-logits:
+    HWMOE_LOOP(logits)
     for (int e = 0; e < a.experts; ++e) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_EXPERTS
@@ -227,6 +229,7 @@ void gate_step(const gate_args_t& a, const word16_t act16[ACT16_WORDS], routing_
 #pragma HLS loop_tripcount min = 1 max = MAX_TOKENS
         route_token(a, t, act16, routing);
     }
+    HWMOE_TRACE_LISTS(routing, a.experts);
 }
 
 }  // namespace hwmoe

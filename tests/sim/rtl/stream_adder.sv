@@ -2,7 +2,7 @@
 // outputs. The first beat of s_axis_mode says which rule to break (see test_cocotb_streams.py);
 // nothing moves before it.
 module stream_adder #(
-    parameter int LANES = 4
+    parameter int LANES = 260
 ) (
     input  logic               ap_clk,
     input  logic               ap_rst_n,

@@ -23,7 +23,8 @@ def check_folder(folder: Path) -> None:
         raise HwmoeError(f"{folder} is a file; give --out a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise HwmoeError(
-            f"{folder} holds other files (no {MARKER} in it); choose a new or empty folder for --out"
+            f"{folder} holds other files (no {MARKER} in it); choose a new or empty folder "
+            "for --out"
         )
 
 
@@ -49,7 +50,12 @@ def _swap(stage: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         folder.rename(old)
-    stage.rename(folder)
+    try:
+        stage.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -12,7 +12,8 @@ from hwmoe.plan import packing
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import Format, instruction_set
 from hwmoe.plan.packing import ceil_div
-from hwmoe.quant.numerics import EXP7, EXP15, IntArray
+from hwmoe.plan.program import Program
+from hwmoe.quant.numerics import EXP7, EXP15, SHIFTS, IntArray
 
 TOP_SOURCES = (
     "hwmoe_linear.cpp",
@@ -64,6 +65,33 @@ class HlsLimits:
             raise HwmoeError("HLS limits: max_dim and max_tokens may be at most 1024")
 
 
+def limits_of(program: Program) -> HlsLimits:
+    """Memories just large enough for `program`."""
+    lanes = program.accelerator.linear.t_in
+    most: dict[str, int] = {}
+    for step in program.steps:
+        f = step.fields
+        sizes = {name: f.get(name, 0) for name in ("n_tok", "dim", "experts", "top_k")}
+        if step.kind == "linear":
+            tiles = ceil_div(f["chunks"] * program.accelerator.linear.t_epi, lanes)
+            sizes["result"] = tiles * max(f["n_tok"], f["n_list"])
+        elif step.kind == "attention":
+            channels = f["heads"] * f["dim_tiles"] * program.accelerator.attention.dim_lanes
+            sizes["result"] = ceil_div(channels, lanes) * f["n_tok"]
+        most = {name: max(size, most.get(name, 1)) for name, size in sizes.items()} | {
+            name: size for name, size in most.items() if name not in sizes
+        }
+    return HlsLimits(
+        act8_words=program.act8_words,
+        act16_words=program.act16_words,
+        result_words=most.get("result", 1),
+        max_tokens=most["n_tok"],
+        max_dim=most["dim"],
+        max_experts=most["experts"],
+        max_top_k=most["top_k"],
+    )
+
+
 def hls_files(acc: AcceleratorConfig, limits: HlsLimits) -> dict[str, str]:
     """File name -> text of the project; names in `csim/` are for g++ alone."""
     loader = environment().loader
@@ -99,14 +127,16 @@ def _context(acc: AcceleratorConfig, limits: HlsLimits) -> dict[str, Any]:
 
 # name, type in a fast C simulation, type in hardware, documentation
 SCALARS = (
-    ("weight_t", "int32_t", "ap_int<8>", "a weight"),
+    ("operand_t", "int32_t", "ap_int<8>", "a weight or an activation at a multiplier"),
     ("acc_t", "int32_t", "ap_int<27>", "an accumulator"),
     ("mult_t", "int32_t", "ap_int<18>", "a multiplier, not negative"),
     ("prod_t", "int64_t", "ap_int<46>", "acc_t * mult_t, and one bit for rounding"),
+    ("factor_t", "int64_t", "ap_int<27>", "an acc_t that is to be multiplied: exact products"),
     ("prob_t", "int32_t", "ap_int<8>", "a probability of 7 bits"),
     ("gain_t", "int32_t", "ap_int<18>", "a gain of LayerNorm"),
     ("square_t", "int64_t", "ap_uint<41>", "a sum of 1024 squares; epsilon"),
-    ("var_t", "int64_t", "ap_int<54>", "dim * squares, and products with root_t"),
+    ("dim_t", "int64_t", "ap_uint<11>", "channels of LayerNorm, up to 1024"),
+    ("var_t", "int64_t", "ap_int<54>", "dim * squares"),
     ("root_t", "int32_t", "ap_uint<17>", "2^31 // q"),
     ("norm_t", "int32_t", "ap_int<16>", "a normalized value with 10 fraction bits"),
 )
@@ -130,6 +160,8 @@ def _sizes(acc: AcceleratorConfig, limits: HlsLimits) -> Iterable[tuple[str, int
         ("X_WORDS", lin.x_words, "words of the linear kernel's activation memory"),
         ("X_COPIES", ceil_div(lin.t_tok, 2), "copies of it: two ports each"),
         ("ACC_DISTANCE", _ACC_DISTANCE, "cycles until an accumulator may be read again"),
+        ("SHIFT_BASE", SHIFTS[0], "the least shift of a rescaling"),
+        ("SHIFT_STEP", SHIFTS[1] - SHIFTS[0], "from one of the four shifts to the next"),
         ("ROWS", att.rows, "query rows held by the attention kernel"),
         ("DIM_LANES", att.dim_lanes, "head dimensions a beat"),
         ("HEAD_UNITS", att.head_units, "heads side by side"),

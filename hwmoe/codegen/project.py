@@ -91,9 +91,7 @@ class Project:
         )
 
 
-def make_project(
-    model: QuantizedModel, program: Program, board: Board, source: str
-) -> Project:
+def make_project(model: QuantizedModel, program: Program, board: Board, source: str) -> Project:
     """Render HLS and SystemVerilog for a program; nothing touches the disk."""
     acc, limits = program.accelerator, hls_limits(program, model.config)
     files = {f"hls/{name}": text for name, text in hls_files(acc, limits).items()}

@@ -62,11 +62,15 @@ class _Port:
 
 @dataclass(frozen=True)
 class _Field:
-    """Bits of the command."""
+    """Bits of the command; `source` is what a queue takes them from."""
 
     name: str
     bits: int
     low: int
+
+    @property
+    def source(self) -> str:
+        return f"{self.name}[{self.bits - 1}:0]" if self.bits > 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,12 @@ def _queues(x_bits: int) -> list[_Queue]:
     """The fields each unit gets."""
     known = {field.name: field for field in _fields(x_bits)}
     wanted = {
-        "seq": ("n_tok", "n_list", "in_tiles", "out_tiles", "x_base", "load_x", "gather"),
+        "ldr": ("n_tok", "n_list", "in_tiles", "x_base", "load_x", "gather"),
+        "seq": ("n_tok", "n_list", "in_tiles", "out_tiles", "x_base", "gather"),
         "wts": ("in_tiles", "out_tiles", "ternary"),
         "epi": ("n_list", "chunks", "shift", "gelu", "load_table", "wide"),
     }
-    return [_Queue(name, tuple(known[f] for f in fields)) for name, fields in wanted.items()]
+    queues = {name: [known[field] for field in fields] for name, fields in wanted.items()}
+    tokens = known["n_tok"]
+    queues["seq"][0] = _Field("n_tok", min(tokens.bits, x_bits + 1), tokens.low)
+    return [_Queue(name, tuple(fields)) for name, fields in queues.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hwmoe.dse.attention_cycles import attention_schedule
+from hwmoe.dse.attention_cycles import attention_cycles
 from hwmoe.dse.linear_cycles import LinearWork, linear_schedule
 from hwmoe.model.config import ModelConfig
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -46,9 +46,11 @@ def linear_image(acc: AcceleratorConfig, commands: Iterable[Command]) -> int:
 
 
 def attention_image(acc: AcceleratorConfig, commands: Iterable[Command]) -> int:
-    """As `linear_image`, for the attention kernel."""
-    works = [(c["n_tok"], c["dim_tiles"], c["head_groups"]) for c in commands]
-    return attention_schedule(acc.attention, works)[-1]
+    """As `linear_image`, for the attention kernel, which ends one command before the next."""
+    return sum(
+        attention_cycles(acc.attention, c["n_tok"], c["dim_tiles"], c["head_groups"])
+        for c in commands
+    )
 
 
 def even_commands(program: Program, config: ModelConfig, task: int) -> dict[str, list[Command]]:

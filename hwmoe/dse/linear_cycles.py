@@ -7,7 +7,8 @@ of the first command. For one command:
     pass       max(groups, MIN_PASS) slots, but not less than the weight beats of a tile: the next
                tile loads while one is used
     tile       in_tiles passes; waits for a page of accumulators, released by the tile two before
-    loading    one word a cycle; a group waits for its words (this shows in the first output tile)
+    loading    one word a cycle, if possible while the command before is computed; a group waits for
+               its words (this shows in the first output tile)
     epilogue   n_list cycles a chunk; tile o drains while tile o+1 is computed
     end        the pipeline of the epilogue, then the status
 """
@@ -24,8 +25,9 @@ from hwmoe.plan.packing import ceil_div
 MIN_PASS = 3  # slots: the read-modify-write latency of the accumulators
 TABLE = 256
 START_TO_ISSUE = 4  # stages 0 to 3 of the sequencer
-START_TO_WORD = 3  # word 0: written, counted, checked
-LIST_TO_ISSUE = 5  # row 0: written, counted, then stages 0 to 3
+WORD_TO_ISSUE = 3  # from the begin of loading, word 0: written, counted, checked
+LIST_TO_ISSUE = 5  # from the begin of loading, row 0: written, counted, then stages 0 to 3
+COMPARE = 4  # the loader knows whether its words are apart from those of the command before
 LAST_READ_TO_STATUS = 4  # besides the flush: wait, report, FIFO, register
 
 
@@ -45,7 +47,14 @@ class LinearWork:
     gather: bool = False
     load_table: bool = False
     ternary: bool = False
+    x_base: int = 0
     rows: Sequence[int] | None = None
+
+    def apart(self, other: LinearWork) -> bool:
+        """Whether the two commands have no word of the activation memory in common."""
+        stop = self.x_base + self.n_tok * self.in_tiles
+        other_stop = other.x_base + other.n_tok * other.in_tiles
+        return self.x_base >= other_stop or stop <= other.x_base
 
 
 @dataclass
@@ -53,14 +62,18 @@ class _Times:
     """When each unit is free; in cycles, -inf-like values mean that it always was."""
 
     push: int = 0
-    start: int = 0  # earliest start of the next command in the sequencer
+    before: LinearWork | None = None  # the last command
+    take: int = -COMPARE  # the loader took it
+    loader: int = 0  # the loader is idle again
+    start: int = 0  # the sequencer started it
+    free: int = 0  # the sequencer is idle again
     issue: int = 0  # cycle after the last slot
     loaded: int = -1  # last weight beat taken
     swap: int = 0  # last swap of weights
     drain: int = 0  # the drain is idle again
     tile: int = 0  # output tiles so far, over all commands
     release: list[int] = field(default_factory=lambda: [-1, -1])  # of each page
-    pops: list[tuple[int, int]] = field(default_factory=list)  # sequencer, drain
+    pops: list[tuple[int, ...]] = field(default_factory=list)  # loader, sequencer, drain
     weight_pops: list[int] = field(default_factory=list)
 
 
@@ -92,26 +105,35 @@ def linear_schedule(cfg: LinearConfig, works: Sequence[LinearWork]) -> list[int]
 def _command(cfg: LinearConfig, work: LinearWork, times: _Times) -> int:
     """Advance `times` by one command; the cycle of its status."""
     _enqueue(work, times)
-    start = max(times.push + 1, times.start)
+    take, begin = _begin(work, times)
+    start = max(times.free, begin)
     ready = max(times.push + 1, times.drain)  # the drain takes its command
-    times.pops.append((start, ready))
-    run = ready + 1 + (TABLE if work.load_table else 0)
+    times.pops.append((take, start, ready))
     words = work.n_tok * work.in_tiles if work.load_x else 0
-    listed = work.n_list if work.gather else 0
-    load_end = start + 1 + max(words, listed)
+    times.loader = begin + 1 + max(words, work.n_list if work.gather else 0)
+    times.before, times.take, times.start = work, take, start
+    run = ready + 1 + (TABLE if work.load_table else 0)
     if work.n_list == 0:
-        times.start = load_end
+        times.free = start + 1
         times.drain = run + 1
         return run + 2
-    if listed:
-        first = start + LIST_TO_ISSUE + min(cfg.t_tok, work.n_list) - 1
-    else:
-        first = start + START_TO_ISSUE
-    last = _tiles(cfg, work, times, start, first, run)
-    times.start = max(times.issue, load_end)
+    times.issue = max(times.issue, start + START_TO_ISSUE)
+    last = _tiles(cfg, work, times, begin, run)
+    times.free = times.issue
     flush = flush_cycles(cfg)
     times.drain = last + flush + 3
     return last + flush + LAST_READ_TO_STATUS
+
+
+def _begin(work: LinearWork, times: _Times) -> tuple[int, int]:
+    """When the loader takes a command and when it begins to load."""
+    take = max(times.push + 1, times.loader, times.take + COMPARE)
+    if times.before is None:
+        return take, take + 1
+    allowed = max(times.free, take + 1)
+    if not work.load_x or work.apart(times.before):
+        allowed = min(allowed, take + COMPARE)
+    return take, max(allowed, times.start + 1)
 
 
 def _enqueue(work: LinearWork, times: _Times) -> None:
@@ -126,15 +148,12 @@ def _enqueue(work: LinearWork, times: _Times) -> None:
         times.loaded = max(times.loaded, times.weight_pops[-1])
 
 
-def _tiles(
-    cfg: LinearConfig, work: LinearWork, times: _Times, start: int, first: int, run: int
-) -> int:
+def _tiles(cfg: LinearConfig, work: LinearWork, times: _Times, begin: int, run: int) -> int:
     """All output tiles of a command; the cycle of the epilogue's last read."""
     groups = ceil_div(work.n_list, cfg.t_tok)
     slots = max(groups, MIN_PASS)
     beats = cfg.t_out // (cfg.w_rows * (4 if work.ternary else 1))
     chunks = cfg.t_out // cfg.t_epi
-    times.issue = max(times.issue, first)
     for o in range(work.out_tiles):
         page = times.tile & 1
         waits = o == 0 and (work.load_x or work.gather)
@@ -142,13 +161,12 @@ def _tiles(
         for i in range(passes):
             # The weights of this pass have loaded since the last swap.
             times.loaded = max(times.loaded + 1, times.swap) + beats - 1
-            begin = max(times.issue, times.loaded + 1)
+            swap = max(times.issue, times.loaded + 1)
             if i == 0:
-                begin = max(begin, times.release[page] + 1)
-            word, end = (_wait(cfg, work, start, i, slots) if waits else (0, 0))
-            begin = max(begin, word)
-            times.swap = begin
-            times.issue = max(begin + slots, end)
+                swap = max(swap, times.release[page] + 1)
+            word, end = _wait(cfg, work, begin, i, slots) if waits else (0, 0)
+            times.swap = max(swap, word)
+            times.issue = max(times.swap + slots, end)
         if not waits:  # from here on, nothing but slots and weight beats counts
             times.swap += (work.in_tiles - 1) * max(slots, beats)
             times.loaded = times.swap - 1 if work.in_tiles > 1 else times.loaded
@@ -161,17 +179,17 @@ def _tiles(
     return run - 1
 
 
-def _wait(cfg: LinearConfig, work: LinearWork, start: int, i: int, slots: int) -> tuple[int, int]:
+def _wait(cfg: LinearConfig, work: LinearWork, begin: int, i: int, slots: int) -> tuple[int, int]:
     """Pass i while loading: earliest first slot, earliest cycle after the last slot."""
     first = end = 0
     for at in range(0, work.n_list, cfg.t_tok):
         stop = min(at + cfg.t_tok, work.n_list)
         rows = range(at, stop) if work.rows is None else work.rows[at:stop]
-        ready = start
+        ready = begin
         if work.load_x:
-            ready = start + START_TO_WORD + i * work.n_tok + min(max(rows), work.n_tok - 1)
+            ready = begin + WORD_TO_ISSUE + i * work.n_tok + min(max(rows), work.n_tok - 1)
         if work.gather and i == 0:
-            ready = max(ready, start + LIST_TO_ISSUE + stop - 1)
+            ready = max(ready, begin + LIST_TO_ISSUE + stop - 1)
         first = first or ready
         end = max(end, ready + slots - at // cfg.t_tok)
     return first, end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -58,39 +59,41 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
-        problems = []
-        for axis, size, step in zip(("height", "width"), self.image, self.patch, strict=True):
-            if size % step:
-                problems.append(f"image {axis} {size} is not a multiple of the patch {axis} {step}")
-        if self.dim % self.heads:
-            problems.append(
-                f"heads={self.heads} does not divide dim={self.dim}; use a divisor of {self.dim}"
-            )
-        if self.top_k > self.experts:
-            problems.append(
-                f"top_k={self.top_k} is more than experts={self.experts}; choose at most that many"
-            )
-        if self.tokens > MAX_TOKENS:
-            problems.append(
-                f"{self.tokens} tokens are over the limit of {MAX_TOKENS}; use larger patches"
-            )
-        if self.patch_size > MAX_HIDDEN:
-            problems.append(f"a patch of {self.patch_size} values is over {MAX_HIDDEN}")
-        bad = sorted({i for i in self.moe_layers if i >= self.depth})
-        if bad:
-            problems.append(f"moe_layers {bad} do not exist in a model of depth {self.depth}")
-        if list(self.moe_layers) != sorted(set(self.moe_layers)):
-            problems.append("moe_layers must be ascending, each layer once")
-        if len({task.name for task in self.tasks}) != len(self.tasks):
-            problems.append("two tasks have the same name")
-        for label, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
-            if values and len(values) != self.channels:
-                problems.append(f"{label} has {len(values)} values for {self.channels} channels")
-        if any(value <= 0 for value in self.pixel_std):
-            problems.append("pixel_std must be positive")
+        problems = [*self._sizes(), *self._layers(), *self._pixels()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _sizes(self) -> Iterator[str]:
+        for axis, size, step in zip(("height", "width"), self.image, self.patch, strict=True):
+            if size % step:
+                yield f"image {axis} {size} is not a multiple of the patch {axis} {step}"
+        if self.dim % self.heads:
+            yield f"heads={self.heads} does not divide dim={self.dim}; use a divisor of {self.dim}"
+        if self.top_k > self.experts:
+            yield (
+                f"top_k={self.top_k} is more than experts={self.experts}; choose at most that many"
+            )
+        if self.tokens > MAX_TOKENS:
+            yield f"{self.tokens} tokens are over the limit of {MAX_TOKENS}; use larger patches"
+        if self.patch_size > MAX_HIDDEN:
+            yield f"a patch of {self.patch_size} values is over {MAX_HIDDEN}"
+
+    def _layers(self) -> Iterator[str]:
+        bad = sorted({i for i in self.moe_layers if i >= self.depth})
+        if bad:
+            yield f"moe_layers {bad} do not exist in a model of depth {self.depth}"
+        if list(self.moe_layers) != sorted(set(self.moe_layers)):
+            yield "moe_layers must be ascending, each layer once"
+        if len({task.name for task in self.tasks}) != len(self.tasks):
+            yield "two tasks have the same name"
+
+    def _pixels(self) -> Iterator[str]:
+        for label, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
+            if values and len(values) != self.channels:
+                yield f"{label} has {len(values)} values for {self.channels} channels"
+        if any(value <= 0 for value in self.pixel_std):
+            yield "pixel_std must be positive"
 
     @classmethod
     def parse(cls, data: dict[str, Any], what: str) -> ModelConfig:

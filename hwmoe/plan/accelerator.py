@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Lanes = Annotated[int, Field(ge=1, le=1024)]
 
 
-
 class LinearConfig(BaseModel):
     """The reusable linear kernel: `t_in * t_out * t_tok` MACs a cycle (docs/kernels.md).
 

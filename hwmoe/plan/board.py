@@ -14,7 +14,7 @@ from hwmoe.errors import HwmoeError, explain_validation
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 Count = Annotated[int, Field(ge=1)]
 

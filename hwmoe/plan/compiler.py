@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
+from hwmoe.errors import explain_validation
 from hwmoe.plan import packing
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.packing import Ints, ceil_div
 from hwmoe.plan.program import Program, Result, Space, Step
 from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.numerics import SHIFTS
@@ -18,7 +21,10 @@ from hwmoe.quant.quantized import QuantizedModel
 
 
 def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> AcceleratorConfig:
-    """The same lanes with memories just large enough for `model`."""
+    """The same lanes with memories just large enough for `model`.
+
+    `HwmoeError` if the model needs more than the kernels can address.
+    """
     c = model.config
     tiles = _Tiles.of(accelerator, model)
     widest = max(tiles.patch, tiles.heads, tiles.dim + tiles.hidden)
@@ -32,7 +38,10 @@ def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> Accelera
         }
     )
     sized = {"linear": linear.model_dump(), "attention": attention.model_dump()}
-    return AcceleratorConfig.model_validate(sized)
+    try:
+        return AcceleratorConfig.model_validate(sized)
+    except ValidationError as error:
+        raise explain_validation(f"an accelerator for {c.name}", error) from None
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,13 @@ def compile_model(model: QuantizedModel, accelerator: AcceleratorConfig) -> Prog
     return compiler.compile()
 
 
+def schedule_only(model: QuantizedModel, accelerator: AcceleratorConfig) -> Program:
+    """The steps of `compile_model` without their constants: fast, for cost formulas."""
+    compiler = _Compiler(model, sized_for(accelerator, model))
+    compiler.memory = _NoMemory()
+    return compiler.compile()
+
+
 @dataclass
 class _Memory:
     """Constants, packed as they are first needed; tasks share what they have in common."""
@@ -79,20 +95,39 @@ class _Memory:
     n_params: int = 0
     n_weights: int = 0
 
-    def param(self, key: str, values: npt.NDArray[np.integer]) -> int:
-        """Where int32 values called `key` lie; stored the first time."""
+    def param(self, key: str, make: Callable[[], Ints]) -> int:
+        """Where the int32 values called `key` lie; made and stored the first time."""
         if key not in self.params_at:
+            values = make()
             self.params_at[key] = self.n_params
             self.params.append(values.astype(np.int32).reshape(-1))
             self.n_params += values.size
         return self.params_at[key]
 
-    def weight(self, key: str, beats: packing.Beats) -> int:
+    def joined(self) -> tuple[npt.NDArray[np.int32], packing.Beats]:
+        """All constants: int32 [n] and uint8 [beats, bytes]."""
+        params = [np.zeros(0, np.int32), *self.params]
+        weights = self.weights or [np.zeros((0, 1), np.uint8)]
+        return np.concatenate(params), np.concatenate(weights)
+
+    def weight(self, key: str, make: Callable[[], packing.Beats]) -> int:
+        """Where the beats called `key` lie; made and stored the first time."""
         if key not in self.weights_at:
+            beats = make()
             self.weights_at[key] = self.n_weights
             self.weights.append(beats)
             self.n_weights += len(beats)
         return self.weights_at[key]
+
+
+class _NoMemory(_Memory):
+    """Stores nothing; every address is 0."""
+
+    def param(self, key: str, make: Callable[[], Ints]) -> int:
+        return 0
+
+    def weight(self, key: str, make: Callable[[], packing.Beats]) -> int:
+        return 0
 
 
 class _Compiler:
@@ -101,7 +136,7 @@ class _Compiler:
         self.lanes = accelerator.linear.t_in
         self.tiles = _Tiles.of(accelerator, model)
         self.modes = instruction_set().list_modes
-        self.memory = _Memory()
+        self.memory: _Memory = _Memory()
         self.steps: list[Step] = []
         self.holds: dict[tuple[Space, int], str] = {}
         self._place()
@@ -127,8 +162,7 @@ class _Compiler:
             tuple(self.steps),
             tuple(entries),
             tuple(task.classes for task in self.config.tasks),
-            np.concatenate(self.memory.params),
-            np.concatenate(self.memory.weights),
+            *self.memory.joined(),
             self.config.patches * self.tiles.patch,
             self.act8_words,
             self.act16_words,
@@ -203,14 +237,14 @@ class _Compiler:
             shift=SHIFTS.index(p.shift),
             flags=sum(flags[f] << bit for bit, f in enumerate(packing.LINEAR_FLAGS)),
             dst=self.at[dst],
-            weights=self.memory.weight(op, packing.pack_weights(cfg, p.weight, p.ternary)),
-            params=self.memory.param(op, self._pairs(p)),
+            weights=self.memory.weight(op, lambda: packing.pack_weights(cfg, p.weight, p.ternary)),
+            params=self.memory.param(op, lambda: self._pairs(p)),
             table=self._table(table) if table else 0,
             list_mode=self.modes[mode],
             expert=expert or 0,
         )
 
-    def _pairs(self, p: LinearParams) -> npt.NDArray[np.int32]:
+    def _pairs(self, p: LinearParams) -> Ints:
         """(bias, multiplier) of each channel, padded to whole chunks."""
         return packing.pad_to(np.stack([p.bias, p.multiplier], 1), 0, self.acc.linear.t_epi)
 
@@ -218,7 +252,8 @@ class _Compiler:
         fc1 = block + (".fc1" if f"{block}.fc1" in self.model.ops else ".experts.0.fc1")
         table = self.model.linear(fc1).table
         assert table is not None
-        return self.memory.param(f"{block}.table", table)
+        whole = table
+        return self.memory.param(f"{block}.table", lambda: whole)
 
     def norm(self, name: str, first: int, count: int) -> None:
         p, dim = self.model.norm(name), self.config.dim
@@ -232,7 +267,7 @@ class _Compiler:
             count=count,
             dim=dim,
             dst=self.at["norm"],
-            params=self.memory.param(name, np.concatenate([p.gain, p.bias])),
+            params=self.memory.param(name, lambda: np.concatenate([p.gain, p.bias])),
             shift=SHIFTS.index(p.shift),
             eps_low=int(np.uint32(p.eps & 0xFFFFFFFF).astype(np.int32)),
             eps_high=p.eps >> 32,
@@ -262,14 +297,15 @@ class _Compiler:
         words = c.patches * self.tiles.patch
         image = Result("act8", self.at["image"], c.patches, c.patch_size)
         self.emit("load_image", "image", image, dst=self.at["image"], words=words)
-        start = packing.tile_major(self.model.position, self.lanes)
         self.emit(
             "load_const",
             "position",
             Result("act16", self.at["res"], t, c.dim),
             dst=self.at["res"],
             words=t * self.tiles.dim,
-            params=self.memory.param("position", start),
+            params=self.memory.param(
+                "position", lambda: packing.tile_major(self.model.position, self.lanes)
+            ),
         )
         self.linear("patch_embed", "image", "y", c.patches)
         self.add("embed", 1, c.patches)
@@ -316,7 +352,7 @@ class _Compiler:
         self.linear(f"{block}.proj", "attn", "y", t, params=replace(proj, weight=columns))
         self.add(f"{block}.res1", 0, t)
 
-    def _spread(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    def _spread(self, rows: Ints) -> Ints:
         """[heads*head_dim, ...] -> each head padded to its stride, all heads to whole tiles."""
         c, stride = self.config, self.tiles.head_stride
         heads = rows.reshape(c.heads, c.head_dim, *rows.shape[1:])
@@ -372,9 +408,7 @@ class _Compiler:
                 mode="gather",
                 expert=expert,
             )
-            self.linear(
-                f"{own}.fc2", "hidden", "y", t, x_base=beside, mode="listed", expert=expert
-            )
+            self.linear(f"{own}.fc2", "hidden", "y", t, x_base=beside, mode="listed", expert=expert)
             self.add(f"{block}.res2", 0, t, expert)
 
 

@@ -6,6 +6,7 @@ Every function returns uint8 [beats, bytes], byte 0 in the lowest bits of the be
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from hwmoe.plan.accelerator import AttentionConfig, LinearConfig
 
 Beats = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.integer]
+Ints = npt.NDArray[np.integer[Any]]
 
 # (field, bits) from bit 0 up; the HLS headers and the SystemVerilog are rendered from these.
 LINEAR_COMMAND = (
@@ -115,7 +116,7 @@ def pack_params(cfg: LinearConfig, bias: Ints, multiplier: Ints) -> Beats:
 
 
 def pack_heads(cfg: AttentionConfig, tensor: Ints, repeat: int) -> Beats:
-    """int8 [heads, T, d] -> beats: for each head group, `repeat` times: tokens, dim tiles, units."""
+    """int8 [heads, T, d] -> beats: head groups, each `repeat` times: tokens, dim tiles, units."""
     padded = pad_to(pad_to(tensor, 0, cfg.head_units), 2, cfg.dim_lanes)
     _, tokens, dim = padded.shape
     split = padded.reshape(-1, cfg.head_units, tokens, dim // cfg.dim_lanes, cfg.dim_lanes)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hwmoe.errors import HwmoeError
@@ -67,7 +67,8 @@ class Result:
             return channel
         region, inside = np.divmod(channel, self.heads * self.head_dim)
         head, dim = np.divmod(inside, self.head_dim)
-        return region * (self.width(lanes) // self.regions) + head * self.head_stride + dim
+        place: Ints = region * (self.width(lanes) // self.regions) + head * self.head_stride + dim
+        return place
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,14 @@ class Program:
         """Read what `save` wrote; `HwmoeError` if the file is missing or another kind."""
         if not path.is_file():
             raise HwmoeError(f"{path}: no such file; `hwmoe generate` writes it")
-        with safe_open(path, framework="numpy") as file:
-            info = file.metadata() or {}
-            if info.get("hwmoe.kind") != "program":
-                raise HwmoeError(f"{path}: not a program made by `hwmoe generate`")
-            params, weights = file.get_tensor("params"), file.get_tensor("weights")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                info = file.metadata() or {}
+                if info.get("hwmoe.kind") != "program":
+                    raise HwmoeError(f"{path}: not a program made by `hwmoe generate`")
+                params, weights = file.get_tensor("params"), file.get_tensor("weights")
+        except (SafetensorError, OSError) as error:
+            raise HwmoeError(f"{path}: not a safetensors file ({error})") from None
         meta = json.loads(info["hwmoe.program"])
         steps = tuple(
             Step(**{**entry, "result": Result(**entry["result"])}) for entry in meta["steps"]

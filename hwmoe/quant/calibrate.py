@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from hwmoe.errors import HwmoeError
+from hwmoe.model.config import ModelConfig
 from hwmoe.model.vit import MoEViT
 
 Progress = Callable[[str, int, int], None]
@@ -47,12 +48,11 @@ def normalised(model: MoEViT, images: npt.NDArray[np.float32]) -> npt.NDArray[np
     config = model.config
     mean = np.array(config.pixel_mean or [0.0] * config.channels, np.float32)[:, None, None]
     std = np.array(config.pixel_std or [1.0] * config.channels, np.float32)[:, None, None]
-    return ((images - mean) / std).astype(np.float32)
+    return np.asarray((images - mean) / std, np.float32)
 
 
-def check_images(model: MoEViT, images: npt.NDArray[np.float32]) -> None:
+def check_images(config: ModelConfig, images: npt.NDArray[np.float32]) -> None:
     """`HwmoeError` unless images are float32 [N >= 1, C, H, W] of the model's size, finite."""
-    config = model.config
     want = (config.channels, *config.image)
     if images.ndim != 4 or images.shape[1:] != want or not len(images):
         raise HwmoeError(
@@ -71,7 +71,7 @@ def calibrate(
     progress: Progress = no_progress,
 ) -> Ranges:
     """Run all tasks over raw-pixel images [N, C, H, W]; the larger range of the tasks counts."""
-    check_images(model, images)
+    check_images(model.config, images)
     ranges = Ranges(percentile)
     ranges.see("input", normalised(model, images))
     starts = range(0, len(images), batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import numpy.typing as npt
 import torch
 
 from hwmoe.model.vit import MoEViT
+from hwmoe.quant.calibrate import Progress, no_progress
+from hwmoe.quant.numerics import Saturations
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import Trace, run_reference
 
 Floats = npt.NDArray[np.floating[Any]]
 MAX_SQNR_DB = 200.0
+TRACE_VALUES = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,8 @@ def layer_error(name: str, exact: Floats, found: Floats) -> LayerError:
     """Largest error, signal to quantization noise in dB (at most 200), cosine of the two."""
     exact, found = exact.astype(np.float64), found.astype(np.float64)
     noise, signal = float(((found - exact) ** 2).sum()), float((exact**2).sum())
-    if noise == 0:
-        sqnr = MAX_SQNR_DB
-    else:
+    sqnr = MAX_SQNR_DB
+    if noise:
         sqnr = 10 * np.log10(signal / noise) if signal else -MAX_SQNR_DB
     norms = float(np.linalg.norm(exact) * np.linalg.norm(found))
     cosine = float((exact * found).sum()) / norms if norms else float(noise == 0)
@@ -82,34 +84,25 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One task on a set of images, float beside integers."""
+    """One task on a set of images, float beside integers.
+
+    accuracy, saturations and load are of all images; layers, ranges and the two traces
+    (`integers`, `floats`) of the first batch.
+    """
 
     accuracy: Accuracy
     layers: list[LayerError]
     saturations: dict[str, int]
     ranges: dict[str, int]
     load: dict[str, dict[str, Any]]
-    logits: npt.NDArray[np.int16]
     integers: Trace
     floats: dict[str, Floats]
 
 
-def float_run(
-    model: MoEViT, images: npt.NDArray[np.float32], task: int, batch: int = 64
-) -> tuple[Floats, dict[str, Floats]]:
-    """Logits [N, classes] and the trace of the float model, joined over batches."""
-    logits, parts = [], []
-    tokens = model.config.tokens
-    for start in range(0, len(images), batch):
-        trace: dict[str, torch.Tensor] = {}
-        with torch.no_grad():
-            logits.append(model(torch.from_numpy(images[start : start + batch]), task, trace))
-        for name in trace:
-            if name.endswith(".rows"):
-                trace[name] = trace[name] + start * tokens
-        parts.append(trace)
-    joined = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-    return torch.cat(logits).numpy(), joined
+def batch_size(model: QuantizedModel) -> int:
+    """Images whose traces fit comfortably into memory."""
+    c = model.config
+    return max(1, min(128, TRACE_VALUES // (20 * c.tokens * c.dim * c.depth)))
 
 
 def evaluate(
@@ -118,28 +111,47 @@ def evaluate(
     images: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64] | None,
     task: int,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Run raw-pixel images [N, C, H, W] through both and measure the distance."""
-    exact, floats = float_run(model, images, task)
-    run = run_reference(quantized, quantized.quantize_images(images), task, trace=True)
-    assert run.trace is not None
-    guesses, right = run.logits.argmax(1), exact.argmax(1)
-    accuracy = Accuracy(
-        quantized.config.tasks[task].name,
-        len(images),
-        None if labels is None else float((right == labels).mean()),
-        None if labels is None else float((guesses == labels).mean()),
-        float((guesses == right).mean()),
+    batch = batch_size(quantized)
+    exact, whole = [], []
+    first: tuple[Trace, dict[str, Floats]] | None = None
+    saturations, load = Saturations(), _Load(quantized)
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        trace: dict[str, torch.Tensor] = {}
+        with torch.no_grad():
+            exact.append(model(torch.from_numpy(part), task, trace).numpy())
+        floats = {name: value.numpy() for name, value in trace.items()}
+        run = run_reference(quantized, quantized.quantize_images(part), task, trace=True)
+        assert run.trace is not None
+        whole.append(run.logits)
+        for site, count in run.saturations.items():
+            saturations.count(site, count)
+        load.add(run.trace, floats)
+        first = first or (run.trace, floats)
+        progress("comparing with PyTorch", min(start + batch, len(images)), len(images))
+    assert first is not None
+    accuracy = _accuracy(
+        quantized.config.tasks[task].name, np.concatenate(exact), np.concatenate(whole), labels
     )
+    layers = compare_layers(quantized, *first, task)
     return Evaluation(
-        accuracy,
-        compare_layers(quantized, run.trace, floats, task),
-        dict(run.saturations),
-        _largest(run.trace),
-        _expert_load(quantized, run.trace, floats),
-        run.logits,
-        run.trace,
-        floats,
+        accuracy, layers, dict(saturations), _largest(first[0]), load.result(), *first
+    )
+
+
+def _accuracy(
+    task: str, exact: Floats, whole: npt.NDArray[np.int16], labels: npt.NDArray[np.int64] | None
+) -> Accuracy:
+    ours, theirs = whole.argmax(1), exact.argmax(1)
+    return Accuracy(
+        task,
+        len(exact),
+        None if labels is None else float((theirs == labels).mean()),
+        None if labels is None else float((ours == labels).mean()),
+        float((ours == theirs).mean()),
     )
 
 
@@ -149,24 +161,34 @@ def _largest(trace: Trace) -> dict[str, int]:
     return {name: int(np.abs(value.astype(np.int32)).max()) for name, value in small.items()}
 
 
-def _expert_load(
-    model: QuantizedModel, integers: Trace, floats: Mapping[str, Floats]
-) -> dict[str, dict[str, Any]]:
+class _Load:
     """Tokens an expert in each MoE layer, and how often both routings choose the same set."""
-    load = {}
-    for layer in model.config.moe_layers:
-        name = f"blocks.{layer}.moe.topk"
-        ours, theirs = integers[name], floats[name].reshape(integers[name].shape)
-        same = (np.sort(ours, -1) == np.sort(theirs, -1)).all(-1)
-        experts = model.config.experts
-        load[f"blocks.{layer}"] = {
-            "integer": np.bincount(ours.reshape(-1), minlength=experts).tolist(),
-            "float": np.bincount(theirs.reshape(-1).astype(int), minlength=experts).tolist(),
-            "routing_agreement": float(same.mean()),
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.layers = model.config.moe_layers
+        self.experts = model.config.experts
+        zeros = np.zeros(self.experts, np.int64)
+        self.counts = {layer: [zeros.copy(), zeros.copy()] for layer in self.layers}
+        self.same = dict.fromkeys(self.layers, 0)
+        self.tokens = dict.fromkeys(self.layers, 0)
+
+    def add(self, integers: Trace, floats: Mapping[str, Floats]) -> None:
+        for layer in self.layers:
+            name = f"blocks.{layer}.moe.topk"
+            ours, theirs = integers[name], floats[name].astype(np.int64)
+            theirs = theirs.reshape(ours.shape)
+            for counts, chosen in zip(self.counts[layer], (ours, theirs), strict=True):
+                counts += np.bincount(chosen.reshape(-1), minlength=self.experts)
+            same = (np.sort(ours, -1) == np.sort(theirs, -1)).all(-1)
+            self.same[layer] += int(same.sum())
+            self.tokens[layer] += same.size
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"blocks.{layer}": {
+                "integer": self.counts[layer][0].tolist(),
+                "float": self.counts[layer][1].tolist(),
+                "routing_agreement": self.same[layer] / self.tokens[layer],
+            }
+            for layer in self.layers
         }
-    return load
-
-
-def as_plain(error: LayerError | Accuracy) -> dict[str, Any]:
-    """For report.json."""
-    return asdict(error)

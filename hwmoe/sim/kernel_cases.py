@@ -152,9 +152,7 @@ class _Joined:
 
 def linear_widths(cfg: LinearConfig) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes a beat of each input and output port of `hwmoe_linear`, by short name."""
-    inputs = dict(
-        cmd=16, x=cfg.t_in, list=2, table=1, w=cfg.t_in * cfg.w_rows, p=8 * cfg.t_epi
-    )
+    inputs = dict(cmd=16, x=cfg.t_in, list=2, table=1, w=cfg.t_in * cfg.w_rows, p=8 * cfg.t_epi)
     return inputs, {"y": 2 * cfg.t_epi, "status": 4}
 
 

@@ -1,4 +1,4 @@
-"""The kernels' work in a whole model, as streams: the program's own memory, the reference's tensors.
+"""The kernels' work in a whole model, as streams.
 
 Each LINEAR and ATTENTION step becomes the beats the machine would send to the kernel. Weights
 and constants are taken from the program's memory image and activations from the reference's
@@ -145,4 +145,3 @@ def stream_case(
     }
     beats = sum(item.beats for item in items)
     return StreamCase(name, inputs, {f"m_axis_{SHORT[kernel]}": beats, "m_axis_status": len(items)})
-

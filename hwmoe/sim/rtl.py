@@ -28,7 +28,7 @@ TIMEOUT_FACTOR = 50
 
 @dataclass
 class KernelCycles:
-    """What one kernel did: its commands and the cycles each image took, all streams at full speed."""
+    """What one kernel did: its commands, and by image the commands and the cycles."""
 
     commands: list[Mapping[str, int]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
@@ -49,23 +49,28 @@ class RtlRun:
 
 
 def build_kernels(
-    program: Program, sources: Mapping[str, list[Path]], build_dir: Path
+    program: Program,
+    sources: Mapping[str, list[Path]],
+    build_dir: Path,
+    progress: Progress,
 ) -> dict[str, CompiledKernel]:
     """Compile both kernels; `sources` lists the SystemVerilog files of each."""
     widths = {
         "linear": linear_widths(program.accelerator.linear),
         "attention": attention_widths(program.accelerator.attention),
     }
-    return {
-        kernel: CompiledKernel(
+    kernels = {}
+    for done, (kernel, (inputs, outputs)) in enumerate(widths.items()):
+        progress("building RTL simulators", done, len(widths))
+        kernels[kernel] = CompiledKernel(
             TOPS[kernel],
             sources[kernel],
             {f"s_axis_{port}": width for port, width in inputs.items()},
             {f"m_axis_{port}": width for port, width in outputs.items()},
             build_dir / kernel,
         )
-        for kernel, (inputs, outputs) in widths.items()
-    }
+        progress("building RTL simulators", done + 1, len(widths))
+    return kernels
 
 
 def simulate_rtl(
@@ -92,12 +97,15 @@ def simulate_rtl(
         for name, kernel in kernels.items():
             items = cases.linear() if name == "linear" else cases.attention()
             label = f"{program_name(model, task)} image {image} {name}"
-            case = stream_case(label, name, items, _bare(kernel.inputs))
+            case = stream_case(label, name, items, _bare(kernel.ports.inputs))
             beats = sum(len(data) for data in case.inputs.values())
             limit = 10_000 + TIMEOUT_FACTOR * (beats + case.outputs[f"m_axis_{SHORT[name]}"])
             result = kernel.run(case, stall=stall, seed=image, timeout_cycles=limit)
             _account(run, name, items, result)
-            run.divergence = _compare(f"RTL {label}", name, cases, items, result, run)
+            what = f"RTL {label}"
+            run.divergence = _compare(what, name, cases, items, result, run) or _clipped(
+                what, items, result, reference.saturations
+            )
             if run.divergence:
                 return run
         run.images += 1
@@ -142,4 +150,17 @@ def _compare(
         if found:
             return found
         run.values += got.size
+    return None
+
+
+def _clipped(
+    what: str, items: list[KernelStep], result: StreamResult, expected: Mapping[str, int]
+) -> Divergence | None:
+    """The status beats count the values that each command clipped."""
+    counts = result.outputs["m_axis_status"].view("<u4").reshape(-1)
+    for item, got in zip(items, counts, strict=True):
+        want = np.array([expected.get(item.step.site, 0)])
+        found = first_divergence(what, f"{item.step.site} saturations", want, got.reshape(1))
+        if found:
+            return found
     return None

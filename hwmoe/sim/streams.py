@@ -82,7 +82,7 @@ class StreamResult:
         return self.cycles / self.seconds if self.seconds > 0 else 0.0
 
 
-def stall_schedule(port: str, stall: float, seed: int) -> npt.NDArray[np.int64]:
+def stall_schedule(port: str, stall: float, seed: int) -> StampArray:
     """Lengths of open and closed spells of a port in turn, open first; repeated for ever.
 
     About `stall` of the cycles are closed. [] if `stall` is 0. An input's open spell counts beats
@@ -109,7 +109,8 @@ def stall_schedule(port: str, stall: float, seed: int) -> npt.NDArray[np.int64]:
         open_ = np.ones(_RUNS, np.int64)
         closed = np.ceil(closed / mean_open).astype(np.int64)
     open_[0] = rng.integers(0, 2) * open_[0]  # some ports start closed
-    return np.stack([open_, closed], axis=1).reshape(-1).astype(np.int64)
+    schedule: StampArray = np.stack([open_, closed], axis=1).reshape(-1).astype(np.int64)
+    return schedule
 
 
 def progress_table(case: StreamCase, done: Mapping[str, int]) -> str:

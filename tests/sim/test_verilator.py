@@ -33,7 +33,8 @@ def test_a_root_the_user_set_is_respected(tmp_path: Path, monkeypatch: pytest.Mo
 def test_lint_returns_warnings() -> None:
     assert verilator.lint([RTL / "stream_adder.sv"], "stream_adder") == ""
     warnings = verilator.lint([RTL / "untidy.sv"], "untidy")
-    assert "WIDTH" in warnings and "UNUSED" in warnings
+    assert "WIDTH" in warnings
+    assert "UNUSED" in warnings
 
 
 def test_lint_raises_on_errors(tmp_path: Path) -> None:

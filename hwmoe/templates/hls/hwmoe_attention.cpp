@@ -8,12 +8,21 @@ using namespace hwmoe;
 typedef acc_t values_t[ROWS][MAX_DIM_TILES][HEAD_LANES];
 typedef count_t row_sums_t[ROWS][HEAD_UNITS];
 typedef acc_t score_mem_t[MAX_KEYS][ROWS][HEAD_UNITS];
+typedef operand_t lanes_t[HEAD_LANES];
+
+static inline void unpack(const qkv_beat_t& beat, lanes_t lanes) {
+#pragma HLS inline
+    for (int l = 0; l < HEAD_LANES; ++l) {
+#pragma HLS unroll
+        lanes[l] = beat.lane[l];
+    }
+}
 
 // The query rows of a group; rows that the last group lacks keep what they held and are never
 // sent on. II=1.
 static void load_queries(
     int rows, int dim_tiles, hls::stream<qkv_beat_t>& s_axis_q,
-    qkv_beat_t q[ROWS][MAX_DIM_TILES]
+    lanes_t q[ROWS][MAX_DIM_TILES]
 ) {
 #pragma HLS inline off
     HWMOE_LOOP(load_q)
@@ -22,7 +31,7 @@ static void load_queries(
         for (int d = 0; d < dim_tiles; ++d) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
-            q[r][d] = s_axis_q.read();
+            unpack(s_axis_q.read(), q[r][d]);
         }
     }
 }
@@ -30,12 +39,12 @@ static void load_queries(
 // Every lane accumulates by itself (the accumulator in its DSP), so II=1 at any depth of the
 // adder tree, which is passed once a token.
 static inline void score_step(
-    const qkv_beat_t& k, const qkv_beat_t& q, bool clear, acc_t partial[HEAD_LANES]
+    const lanes_t k, const lanes_t q, bool clear, acc_t partial[HEAD_LANES]
 ) {
 #pragma HLS inline
     for (int l = 0; l < HEAD_LANES; ++l) {
 #pragma HLS unroll
-        partial[l] = (clear ? acc_t(0) : partial[l]) + acc_t(q.lane[l] * k.lane[l]);
+        partial[l] = (clear ? acc_t(0) : partial[l]) + acc_t(q[l] * k[l]);
     }
 }
 
@@ -65,7 +74,7 @@ static inline void keep_scores(
 
 // K streams past once: c[t][r] and the largest of each row. n_tok * dim_tiles cycles.
 static void score_keys(
-    attention_cmd_t cmd, const qkv_beat_t q[ROWS][MAX_DIM_TILES],
+    attention_cmd_t cmd, const lanes_t q[ROWS][MAX_DIM_TILES],
     hls::stream<qkv_beat_t>& s_axis_k, score_mem_t score, acc_t largest[ROWS][HEAD_UNITS]
 ) {
 #pragma HLS inline off
@@ -77,7 +86,8 @@ static void score_keys(
         for (int d = 0; d < cmd.dim_tiles; ++d) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
-            const qkv_beat_t k = s_axis_k.read();
+            lanes_t k;
+            unpack(s_axis_k.read(), k);
             for (int r = 0; r < ROWS; ++r) {
 #pragma HLS unroll
                 score_step(k, q[r][d], d == 0, partial[r]);
@@ -107,6 +117,21 @@ static inline void exponentials(
     }
 }
 
+static inline void value_step(
+    const lanes_t v, const prob_t p[HEAD_UNITS], bool clear, acc_t values[HEAD_LANES]
+) {
+#pragma HLS inline
+    for (int u = 0; u < HEAD_UNITS; ++u) {
+#pragma HLS unroll
+        const prob_t weight = p[u];
+        for (int l = 0; l < DIM_LANES; ++l) {
+#pragma HLS unroll
+            const int at = u * DIM_LANES + l;
+            values[at] = (clear ? acc_t(0) : values[at]) + acc_t(weight * v[at]);
+        }
+    }
+}
+
 // V streams past once. With one tile of head dimensions the same accumulator is used in every
 // cycle: `values` is small, and in LUT RAM it is read and written within one (II=1).
 static void weigh_values(
@@ -122,20 +147,14 @@ static void weigh_values(
         for (int d = 0; d < cmd.dim_tiles; ++d) {
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
-            const qkv_beat_t v = s_axis_v.read();
+            lanes_t v;
+            unpack(s_axis_v.read(), v);
             if (d == 0) {
                 exponentials(cmd, t == 0, score[t], largest, p, sums);
             }
             for (int r = 0; r < ROWS; ++r) {
 #pragma HLS unroll
-                for (int u = 0; u < HEAD_UNITS; ++u) {
-#pragma HLS unroll
-                    for (int l = u * DIM_LANES; l < (u + 1) * DIM_LANES; ++l) {
-#pragma HLS unroll
-                        const acc_t old = t == 0 ? acc_t(0) : values[r][d][l];
-                        values[r][d][l] = old + acc_t(p[r][u] * v.lane[l]);
-                    }
-                }
+                value_step(v, p[r], t == 0, values[r][d]);
             }
         }
     }
@@ -149,9 +168,9 @@ static void attend(
     row_sums_t sums
 ) {
 #pragma HLS inline off
-    static qkv_beat_t q[ROWS][MAX_DIM_TILES];
-#pragma HLS aggregate variable = q
+    static lanes_t q[ROWS][MAX_DIM_TILES];
 #pragma HLS array_partition variable = q type = complete dim = 1
+#pragma HLS array_partition variable = q type = complete dim = 3
     static score_mem_t score;
 #pragma HLS array_partition variable = score type = complete dim = 2
 #pragma HLS array_partition variable = score type = complete dim = 3

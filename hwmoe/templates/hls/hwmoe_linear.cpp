@@ -63,7 +63,7 @@ static void load_gelu(hls::stream<table_beat_t>& s_axis_table, int8_t table[T_EP
 // ---- the array ----------------------------------------------------------------------------------
 
 // One beat of weights into rows beat*W_ROWS.. (ternary: beat*4*W_ROWS..) of a tile.
-static void put_weights(const w_beat_t& w, int beat, bool ternary, weight_t tile[T_IN][T_OUT]) {
+static void put_weights(const w_beat_t& w, int beat, bool ternary, operand_t tile[T_IN][T_OUT]) {
 #pragma HLS inline
     for (int row = 0; row < 4 * W_ROWS; ++row) {
 #pragma HLS unroll
@@ -82,7 +82,7 @@ static void put_weights(const w_beat_t& w, int beat, bool ternary, weight_t tile
 
 // T_IN x T_OUT products of one token, summed over the input lanes.
 static inline void multiply_word(
-    const x_beat_t& x, const weight_t tile[T_IN][T_OUT], acc_t sum[T_OUT]
+    const x_beat_t& x, const operand_t tile[T_IN][T_OUT], acc_t sum[T_OUT]
 ) {
 #pragma HLS inline
     for (int o = 0; o < T_OUT; ++o) {
@@ -101,7 +101,7 @@ static inline void multiply_word(
 // T_TOK listed tokens against the tile that is held.
 static inline void multiply_group(
     int first_word, int listed, bool clear, const uint16_t rows[T_TOK],
-    const x_beat_t x_mem[X_COPIES][X_WORDS], const weight_t tile[T_IN][T_OUT],
+    const x_beat_t x_mem[X_COPIES][X_WORDS], const operand_t tile[T_IN][T_OUT],
     acc_t page[T_TOK][T_OUT]
 ) {
 #pragma HLS inline
@@ -130,7 +130,7 @@ static void accumulate_tile(
     const x_beat_t x_mem[X_COPIES][X_WORDS], page_t page
 ) {
 #pragma HLS inline off
-    static weight_t tiles[2][T_IN][T_OUT];
+    static operand_t tiles[2][T_IN][T_OUT];
 #pragma HLS array_partition variable = tiles type = complete dim = 0
     static bool held;
     const bool ternary = (cmd.flags & FLAG_TERNARY) != 0;

@@ -11,20 +11,20 @@ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 // One DSP48E2: 27 x 18 bits.
 inline prod_t multiply(acc_t a, mult_t m) {
 #pragma HLS inline
-#if defined(__SYNTHESIS__) || defined(HWMOE_AP_INT)
-    return a * m;
-#else
-    return static_cast<prod_t>(a) * m;
-#endif
+    return factor_t(a) * m;
 }
 
-// Section 2. `index` chooses one of the shifts 16, 20, 24, 28: two bits of the amount vary, so
-// this is a 4-way multiplexer and no barrel shifter.
+// (v + half) >> shift, section 2. `index` chooses one of four shifts: a 4-way multiplexer and no
+// barrel shifter.
+inline prod_t shift_down(prod_t v, int index) {
+#pragma HLS inline
+    const int shift = SHIFT_BASE + SHIFT_STEP * (index & 3);
+    return prod_t(v + (prod_t(1) << (shift - 1))) >> shift;
+}
+
 inline prod_t rescale(acc_t a, mult_t m, int index) {
 #pragma HLS inline
-    const int shift = 16 + 4 * (index & 3);
-    const prod_t half = prod_t(1) << (shift - 1);
-    return (multiply(a, m) + half) >> shift;
+    return shift_down(multiply(a, m), index);
 }
 
 template <typename T>
@@ -93,7 +93,8 @@ struct norm_row_t {
 
 inline norm_row_t norm_statistics(acc_t sum, square_t squares, int dim, square_t eps) {
 #pragma HLS inline off
-    const var_t v = var_t(dim) * squares - var_t(sum) * sum + eps;
+    const factor_t s = sum;
+    const var_t v = dim_t(dim) * squares - s * s + eps;
     const int length = bits<52>(v);
     norm_row_t row;
     row.sum = sum;
@@ -107,12 +108,10 @@ inline int8_t norm_value(
     const norm_row_t& row, int16_t x, int dim, gain_t gain, int32_t bias, int index, count_t& clipped
 ) {
 #pragma HLS inline
-    const acc_t centred = acc_t(acc_t(dim) * x) - row.sum;
-    const var_t product = var_t(centred) * row.r + (var_t(1) << (20 + row.extra));
+    const acc_t centred = acc_t(dim_t(dim) * x) - row.sum;
+    const prod_t product = factor_t(centred) * row.r + (prod_t(1) << (20 + row.extra));
     const norm_t z = static_cast<norm_t>(product >> (21 + row.extra));
-    const int shift = 16 + 4 * (index & 3);
-    const prod_t scaled = (prod_t(z) * gain + bias + (prod_t(1) << (shift - 1))) >> shift;
-    return saturate8(scaled, clipped);
+    return saturate8(shift_down(factor_t(z) * gain + bias, index), clipped);
 }
 
 // ---- attention row (section 5) ------------------------------------------------------------------

@@ -26,10 +26,12 @@ module stream_adder #(
   logic skid_full, head_full, take, give, held, started, repeated;
   logic [7:0] mode, taken;
 
+  initial mode = '0;
   assign s_axis_mode_TREADY = !started;
   assign take = started && s_axis_a_TVALID && s_axis_b_TVALID && !skid_full
       && !(mode == STOP && taken == LAST);
-  assign give = m_axis_y_TVALID && m_axis_y_TREADY && !(mode == REPEAT && taken >= LAST && !repeated);
+  assign give = m_axis_y_TVALID && m_axis_y_TREADY
+      && !(mode == REPEAT && taken >= LAST && !repeated);
   assign s_axis_a_TREADY = take;
   assign s_axis_b_TREADY = take;
   assign m_axis_y_TVALID = (head_full && !(mode == DROP && held)

@@ -7,7 +7,7 @@
 //      the weights at the first slot of a pass, for a page at the first slot of an output tile
 // A pass has at least MIN_PASS slots, empty ones if need be: the same accumulator is added to
 // every MIN_PASS cycles at most. A command starts when the one before has issued its last slot and
-// loaded all its words, so that no word is overwritten which is still to be read.
+// the loader has begun with it.
 module hwmoe_linear_sequencer #(
     parameter int T_TOK = 1,
     parameter int XW = 9,
@@ -25,13 +25,14 @@ module hwmoe_linear_sequencer #(
     input  logic [      XW-1:0] x_base,
     input  logic                gather,
     output logic                start,
-    input  logic                load_idle,
+    output logic                free,
+    input  logic                begun,
     input  logic [        XW:0] x_ptr,
     input  logic                x_all,
     input  logic [        GW:0] list_groups,
     input  logic                list_all,
     output logic                list_re,
-    output logic [      GW-1:0] list_raddr,
+    output logic [        GW:0] list_raddr,
     input  logic [XW*T_TOK-1:0] list_rows,
     input  logic                weights_full,
     input  logic [         1:0] page_busy,
@@ -55,6 +56,7 @@ module hwmoe_linear_sequencer #(
   logic [15:0] tiles_in;
   logic [XW:0] base;
   logic        gathers;
+  logic        list_page;
 
   // Stage 0
   logic        running;
@@ -71,7 +73,9 @@ module hwmoe_linear_sequencer #(
   logic        last_0;
   logic        pass_end_0;
   logic        valid_0;
-  logic        advance;
+  logic        advance_1;  // stage 1 takes what stage 0 has
+  logic        advance_2;
+  logic        advance_3;
 
   // Stages 1 to 3: the same fields, narrower on the way
   logic [2:0] valid_q;  // bit k-1: stage k
@@ -89,14 +93,15 @@ module hwmoe_linear_sequencer #(
   logic [T_TOK-1:0] loaded_3;
   logic words_3;
 
-  assign cmd_ready = ~active | (~running & (valid_q == '0) & load_idle);
+  assign free      = ~active | (~running & (valid_q == '0));
+  assign cmd_ready = free & begun;
   assign start     = cmd_valid & cmd_ready;
 
   assign last_0     = left <= 16'(T_TOK);
   assign pass_end_0 = last_0 & (slot_0 == '0);
   assign valid_0    = running & (~gathers | list_all | (left == '0) | (group_0 < list_groups));
-  assign list_re    = advance;
-  assign list_raddr = group_0[GW-1:0];
+  assign list_re    = advance_1;
+  assign list_raddr = {list_page, group_0[GW-1:0]};
 
   always_comb begin
     for (int l = 0; l < T_TOK; l++) live_0[l] = left > 16'(l);
@@ -107,12 +112,14 @@ module hwmoe_linear_sequencer #(
       active  <= 1'b0;
       running <= 1'b0;
       page_0  <= 1'b0;
+      list_page <= 1'b0;
     end else if (start) begin
+      list_page <= ~list_page;
       active  <= 1'b1;
       running <= n_list != '0;
-    end else if (cmd_ready) begin
+    end else if (free) begin
       active <= 1'b0;
-    end else if (valid_0 & advance & pass_end_0 & (in_left == 16'd1)) begin
+    end else if (valid_0 & advance_1 & pass_end_0 & (in_left == 16'd1)) begin
       page_0 <= ~page_0;
       if (out_left == 16'd1) running <= 1'b0;
     end
@@ -133,7 +140,7 @@ module hwmoe_linear_sequencer #(
       in_left  <= in_tiles;
       out_left <= out_tiles;
       base_0   <= {1'b0, x_base};
-    end else if (valid_0 & advance) begin
+    end else if (valid_0 & advance_1) begin
       first_0 <= pass_end_0;
       if (pass_end_0) begin
         left    <= listed;
@@ -168,39 +175,48 @@ module hwmoe_linear_sequencer #(
 
   assign issue = valid_q[2] & words_3 & (~first_3 | weights_full) &
                  (~(first_3 & first_pass) | ~page_busy[page]);
-  assign advance = ~valid_q[2] | issue;
+  assign advance_3 = ~valid_q[2] | issue;
+  assign advance_2 = ~valid_q[1] | advance_3;
+  assign advance_1 = ~valid_q[0] | advance_2;
   assign swap = issue & first_3;
   assign page_take = (swap & first_pass) ? {page, ~page} : 2'b00;
   assign x_re = valid_q[2];
 
   always_ff @(posedge clk) begin
-    if (!rst_n) valid_q <= '0;
-    else if (advance) valid_q <= {valid_q[1:0], valid_0};
+    if (!rst_n) begin
+      valid_q <= '0;
+    end else begin
+      if (advance_1) valid_q[0] <= valid_0;
+      if (advance_2) valid_q[1] <= valid_q[0];
+      if (advance_3) valid_q[2] <= valid_q[1];
+    end
   end
 
   always_ff @(posedge clk) begin
-    words_3 <= advance ? (&loaded_2) : (&loaded_3);
-    if (advance) begin
-      live_1     <= live_0;
-      first_1    <= first_0;
-      pass0_1    <= in_left == tiles_in;
-      end_1      <= last_0 & (left != '0) & (in_left == 16'd1);
-      page_1     <= page_0;
-      group_1    <= group_0[GW-1:0];
-      base_1     <= base_0;
-      row_1      <= row_0;
-
-      live_2     <= live_1;
-      first_2    <= first_1;
-      pass0_2    <= pass0_1;
-      end_2      <= end_1;
-      page_2     <= page_1;
-      group_2    <= group_1;
+    if (advance_1) begin
+      live_1  <= live_0;
+      first_1 <= first_0;
+      pass0_1 <= in_left == tiles_in;
+      end_1   <= last_0 & (left != '0) & (in_left == 16'd1);
+      page_1  <= page_0;
+      group_1 <= group_0[GW-1:0];
+      base_1  <= base_0;
+      row_1   <= row_0;
+    end
+    if (advance_2) begin
+      live_2  <= live_1;
+      first_2 <= first_1;
+      pass0_2 <= pass0_1;
+      end_2   <= end_1;
+      page_2  <= page_1;
+      group_2 <= group_1;
       for (int l = 0; l < T_TOK; l++) begin
         word_2[(XW+1)*l+:XW+1] <= base_1 +
             (gathers ? {1'b0, list_rows[XW*l+:XW]} : {1'b0, row_1} + (XW + 1)'(l));
       end
-
+    end
+    words_3 <= advance_3 ? (&loaded_2) : (&loaded_3);
+    if (advance_3) begin
       live       <= live_2;
       first_3    <= first_2;
       first_pass <= pass0_2;

@@ -1,0 +1,192 @@
+"""The command line: one thin command a verb.
+
+Exit codes: 0 done, 1 something that must be equal is not, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hwmoe.errors import HwmoeError
+from hwmoe.report.progress import Bars
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Mixture-of-Experts vision transformers from PyTorch to an FPGA accelerator.",
+)
+
+
+class ExpertKind(str, Enum):
+    int8 = "int8"
+    ternary = "ternary"
+
+
+class Level(str, Enum):
+    hls = "hls"
+    rtl = "rtl"
+    all = "all"
+
+
+Model = Annotated[
+    str, typer.Argument(help="Zoo name, .safetensors checkpoint, or .toml configuration.")
+]
+Folder = Annotated[Path, typer.Argument(help="A project written by `run` or `generate`.")]
+BoardName = Annotated[str, typer.Option("--board", help="Board name, or path of a .toml file.")]
+Kind = Annotated[ExpertKind, typer.Option("--experts", help="Number format of routed experts.")]
+ImageFile = Annotated[
+    str | None,
+    typer.Option("--images", help=".npz with `images` [N,C,H,W], and maybe `labels_TASK`."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="At most this many images.")]
+
+
+def finish(result: dict[str, Any], as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print a verb's result, as JSON or for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    else:
+        show(Console(width=None if sys.stdout.isatty() else 100))
+
+
+def verdict(ok: bool) -> None:
+    """Exit with 1 if a comparison failed."""
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    board: BoardName = "zcu102",
+    experts: Kind = ExpertKind.int8,
+    images: ImageFile = None,
+    count: Count = None,
+    rtl_images: Annotated[int, typer.Option(min=1, help="Images a task simulated in RTL.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize, generate HLS and SystemVerilog, simulate both, compare, report."""
+    from hwmoe.flow.run import RunOptions
+    from hwmoe.flow.run import run as run_flow
+    from hwmoe.report.summary import print_summary
+
+    options = RunOptions(model, board, experts.value, images, count, rtl_images)
+    with Bars() as bars:
+        report = run_flow(options, out, bars.update)
+
+    def show(console: Console) -> None:
+        print_summary(report, console)
+        console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+
+    finish(report, as_json, show)
+    verdict(all(value is not False for value in report["bit_exact"].values()))
+
+
+@app.command()
+def quantize(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="File to write (.safetensors).")],
+    experts: Kind = ExpertKind.int8,
+    images: ImageFile = None,
+    percentile: Annotated[float, typer.Option(min=90, max=100, help="100 is min-max.")] = 100.0,
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate on images and write the quantized model."""
+    from hwmoe.flow.verbs import quantize_file
+
+    with Bars() as bars:
+        result = quantize_file(model, out, experts.value, images, percentile, bars.update)
+    finish(result, as_json, lambda console: console.print(f"{out}: {result['says']}"))
+
+
+@app.command()
+def generate(
+    quantized: Annotated[Path, typer.Argument(help="A file written by `quantize`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the project.")],
+    board: BoardName = "zcu102",
+    as_json: AsJson = False,
+) -> None:
+    """Render HLS and SystemVerilog for a quantized model."""
+    from hwmoe.flow.verbs import generate_folder, show_project
+
+    result = generate_folder(quantized, board, out)
+    finish(result, as_json, lambda console: show_project(result, console))
+
+
+@app.command()
+def simulate(
+    folder: Folder,
+    level: Annotated[Level, typer.Option("--level", help="What to simulate.")] = Level.all,
+    images: ImageFile = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Images a task.")] = 4,
+    stall: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of stalled cycles on RTL streams.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate the sources of a project as they are on disk, against the integer reference."""
+    from hwmoe.flow.verbs import show_simulation, simulate_folder
+
+    with Bars() as bars:
+        result = simulate_folder(folder, level.value, images, count, stall, bars.update)
+    finish(result, as_json, lambda console: show_simulation(result, console))
+    verdict(result["bit_exact"])
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The float model, if it has moved.")
+    ] = None,
+    images: ImageFile = None,
+    count: Count = None,
+    as_json: AsJson = False,
+) -> None:
+    """Float PyTorch against the integers: accuracy, and the error of every layer."""
+    from hwmoe.flow.verbs import compare_folder, show_comparison
+
+    with Bars() as bars:
+        result = compare_folder(folder, model, images, count, bars.update)
+    finish(result, as_json, lambda console: show_comparison(result, console))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, what is missing, and what to type."""
+    from hwmoe.flow.doctor import examine, show_findings
+
+    result = examine()
+    finish(result, as_json, lambda console: show_findings(result, console))
+    verdict(result["ready"])
+
+
+def main() -> None:
+    """Entry point: errors of the user's making are one message and exit code 2."""
+    try:
+        app()
+    except HwmoeError as error:
+        sys.stderr.write(f"hwmoe: {error}\n")
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            sys.stderr.write("hwmoe: interrupted; nothing was changed\n")
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The HLS C++ under g++: build it once, run programs and single kernel commands from Python.
+
+A library keeps its memories in static arrays, as the hardware does: one CSim serves one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmoe.codegen.hls import CSIM_SOURCES
+from hwmoe.errors import HwmoeError
+from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.packing import Beats
+from hwmoe.quant.numerics import IntArray
+from hwmoe.sim.kernel_cases import (
+    AttentionOp,
+    LinearOp,
+    attention_case,
+    attention_widths,
+    linear_case,
+    linear_widths,
+)
+from hwmoe.sim.process import run_tool
+from hwmoe.sim.streams import StreamCase
+
+NO_IMAGE, ALL_IMAGES = -1, -2
+_FLAGS = (
+    "-std=c++14", "-O3", "-march=native", "-shared", "-fPIC", "-DHWMOE_CSIM",
+    # Loops over lanes have to stay whole until they are vectorized; g++ would unroll them first.
+    "--param=max-completely-peel-times=3", "-mprefer-vector-width=512", "-fno-loop-interchange",
+    "-fno-loop-unroll-and-jam",
+)  # fmt: skip
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wno-unknown-pragmas")
+_SPACES = {0: "lists", 8: "act8", 16: "act16"}
+_MESSAGE_BYTES = 500
+
+ExpertLists = list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
+"""(rows, scores) of every expert."""
+
+
+@dataclass(frozen=True, eq=False)
+class TraceRecord:
+    """What one instruction wrote for one image.
+
+    `space` is "act8" or "act16": `values` int32 [words, t_in] from word `base` on. Or "lists",
+    after a gate: `lists` holds rows and scores of every expert.
+    """
+
+    image: int
+    step: int
+    space: str
+    base: int
+    values: npt.NDArray[np.int32]
+    lists: ExpertLists = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class CSimResult:
+    """logits int16 [images, n_logits]; saturations uint32, one an instruction of the program."""
+
+    logits: npt.NDArray[np.int16]
+    saturations: npt.NDArray[np.uint32]
+    trace: list[TraceRecord]
+    seconds: float
+
+
+def build(
+    files: Mapping[str, str], build_dir: Path, flags: Sequence[str] = (), timeout: float = 300.0
+) -> Path:
+    """Compile a rendered project into a shared library, or find it built already."""
+    command = ["g++", *_FLAGS, *WARNINGS, *flags, "-Icsim", "-I."]
+    compiler = run_tool(["g++", "-march=native", "-Q", "--help=target", "--version"], timeout=60)
+    parts = [compiler, *command, *(part for item in sorted(files.items()) for part in item)]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    folder = build_dir.resolve() / f"csim-{digest}"
+    library = folder / "hwmoe_csim.so"
+    if not library.exists():
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        beside = folder / f"hwmoe_csim.{os.getpid()}.tmp"
+        compile_ = [*command, "-fmax-errors=5", *CSIM_SOURCES, "-o", str(beside)]
+        try:
+            run_tool(compile_, cwd=folder, timeout=timeout)
+            beside.replace(library)
+        finally:
+            beside.unlink(missing_ok=True)
+    return library
+
+
+class CSim:
+    """One accelerator's HLS, compiled with g++ (`files` as made by `codegen.hls.hls_files`)."""
+
+    def __init__(
+        self,
+        files: Mapping[str, str] | Path,
+        acc: AcceleratorConfig,
+        build_dir: Path,
+        flags: Sequence[str] = (),
+    ) -> None:
+        self.acc = acc
+        texts = _read_project(files) if isinstance(files, Path) else files
+        self.library = build(texts, build_dir, flags)
+        self._lib = ctypes.CDLL(str(self.library))
+        self._lib.hwmoe_csim_trace.restype = ctypes.c_int64
+
+    def run(
+        self,
+        program: IntArray,
+        params: IntArray,
+        weights: Beats,
+        images: IntArray,
+        entry: int = 0,
+        trace: int = NO_IMAGE,
+    ) -> CSimResult:
+        """Run int32 [n, 16] instructions from `entry` on int8 images [n, words, t_in].
+
+        params int32, weights uint8 [beats, bytes]. `trace` is the image whose results are
+        recorded after every instruction, or ALL_IMAGES.
+        """
+        steps = _array(program, np.int32)
+        n_logits = self._check(steps, entry, weights, images)
+        values, beats = _array(params, np.int32), _array(weights, np.uint8)
+        pixels = _array(images, np.int8)
+        logits = np.zeros((len(images), n_logits), np.int16)
+        saturations = np.zeros(len(steps), np.uint32)
+        start = time.perf_counter()
+        self._call(
+            "hwmoe_csim_run",
+            _pointer(steps), ctypes.c_int32(entry), ctypes.c_int32(len(pixels)),
+            _pointer(values), ctypes.c_int64(values.size),
+            _pointer(beats), ctypes.c_int64(len(beats)), _pointer(pixels),
+            _pointer(logits), _pointer(saturations), ctypes.c_int32(trace),
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        return CSimResult(logits, saturations, list(self._trace()), seconds)
+
+    def linear(self, ops: Sequence[LinearOp]) -> list[tuple[IntArray, int]]:
+        """Commands back to back on the linear kernel: int16 [n_list, N] and clipped values."""
+        cfg = self.acc.linear
+        inputs, outputs = linear_widths(cfg)
+        case = linear_case(cfg, "csim", list(ops))
+        y, status = self._kernel("hwmoe_csim_linear", case, inputs, outputs)
+        ends = np.cumsum([op.output_beats(cfg) for op in ops])[:-1]
+        results = [
+            op.decode(cfg, np.ascontiguousarray(part))
+            if op.listed
+            else np.zeros((0, len(op.params.weight)), np.int16)
+            for op, part in zip(ops, np.split(y, ends), strict=True)
+        ]
+        return list(zip(results, status.view("<u4").reshape(-1).tolist(), strict=True))
+
+    def attention(self, ops: Sequence[AttentionOp]) -> list[tuple[IntArray, int]]:
+        """Commands on the attention kernel: int8 [heads, T, head_dim] and clipped values."""
+        cfg = self.acc.attention
+        inputs, outputs = attention_widths(cfg)
+        case = attention_case(cfg, "csim", list(ops))
+        o, status = self._kernel("hwmoe_csim_attention", case, inputs, outputs)
+        ends = np.cumsum([op.output_beats(cfg) for op in ops])[:-1]
+        results = [
+            op.decode(cfg, np.ascontiguousarray(part))
+            for op, part in zip(ops, np.split(o, ends), strict=True)
+        ]
+        return list(zip(results, status.view("<u4").reshape(-1).tolist(), strict=True))
+
+    def _kernel(
+        self, function: str, case: StreamCase, inputs: Mapping[str, int], outputs: Mapping[str, int]
+    ) -> list[Beats]:
+        """Run one case; beats of the output ports in order."""
+        beats = [_array(case.inputs[f"s_axis_{port}"], np.uint8) for port in inputs]
+        results = [
+            np.zeros((case.outputs[f"m_axis_{port}"], width), np.uint8)
+            for port, width in outputs.items()
+        ]
+        everything = beats + results
+        pointers = (ctypes.c_void_p * len(everything))(*(a.ctypes.data for a in everything))
+        counts = (ctypes.c_int64 * len(everything))(*(len(a) for a in everything))
+        self._call(function, pointers, counts)
+        return results
+
+    def _call(self, function: str, *arguments: object) -> None:
+        message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        code = self._lib[function](*arguments, message, ctypes.c_int32(_MESSAGE_BYTES))
+        if code != 0:
+            raise HwmoeError(f"C simulation of the HLS: {message.value.decode(errors='replace')}")
+
+    def _check(self, program: IntArray, entry: int, weights: Beats, images: IntArray) -> int:
+        """Shapes fit the program; the number of logits it stores."""
+        isa, cfg = instruction_set(), self.acc.linear
+        if program.ndim != 2 or program.shape[1] != isa.words:
+            raise HwmoeError(f"a program is int32 [n, {isa.words}], not {list(program.shape)}")
+        if weights.ndim != 2 or weights.shape[1] != cfg.t_in * cfg.w_rows:
+            raise HwmoeError(f"weights come in beats of {cfg.t_in * cfg.w_rows} bytes")
+        words = n_logits = 0
+        for row in program[entry:]:
+            name, fields = isa.decode(row)
+            if name == "end":
+                break
+            words += fields["words"] if name == "load_image" else 0
+            n_logits += fields["n_out"] if name == "store" else 0
+        else:
+            raise HwmoeError(f"the program has no `end` from step {entry} on")
+        if images.ndim != 3 or images.shape[1:] != (words, cfg.t_in):
+            raise HwmoeError(
+                f"the program loads images of [{words}, {cfg.t_in}] values, "
+                f"not {list(images.shape[1:])}"
+            )
+        return n_logits
+
+    def _trace(self) -> Iterator[TraceRecord]:
+        """Parse the records of the last run."""
+        start = ctypes.POINTER(ctypes.c_int32)()
+        size = self._lib.hwmoe_csim_trace(ctypes.byref(start))
+        if not size:
+            return
+        data = np.ctypeslib.as_array(start, (size,)).copy()
+        at, lanes = 0, self.acc.linear.t_in
+        while at < size:
+            image, step, space, base, words = data[at : at + 5].tolist()
+            at += 5
+            values = data[at : at + (words * lanes if space else words)]
+            at += len(values)
+            if space:
+                shaped = values.reshape(words, lanes)
+                yield TraceRecord(image, step, _SPACES[space], base, shaped)
+            else:
+                yield TraceRecord(image, step, _SPACES[space], base, values, _lists(values))
+
+
+def _lists(values: npt.NDArray[np.int32]) -> ExpertLists:
+    lists: ExpertLists = []
+    at = 0
+    while at < len(values):
+        n = int(values[at])
+        lists.append((values[at + 1 : at + 1 + n], values[at + 1 + n : at + 1 + 2 * n]))
+        at += 1 + 2 * n
+    return lists
+
+
+def _read_project(folder: Path) -> dict[str, str]:
+    """The files of a project on disk, by name below it."""
+    if not folder.is_dir():
+        raise HwmoeError(f"{folder} is no folder: give the folder of the rendered HLS project")
+    found = [p for p in sorted(folder.rglob("*")) if p.suffix in {".h", ".hpp", ".cpp"}]
+    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in found}
+
+
+def _array(values: npt.NDArray[Any], dtype: type[np.integer[Any]]) -> npt.NDArray[Any]:
+    """Contiguous, with the exact type; a value that does not fit is an error."""
+    array = np.ascontiguousarray(values, dtype=dtype)
+    if array.dtype != values.dtype and not np.array_equal(array, values):
+        raise HwmoeError(f"values of {values.dtype} do not fit {np.dtype(dtype)}")
+    return array
+
+
+def _pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

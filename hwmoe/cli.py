@@ -18,6 +18,7 @@ from rich.console import Console
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
 
+BAD_INPUT = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -175,18 +176,19 @@ def doctor(as_json: AsJson = False) -> None:
     verdict(result["ready"])
 
 
-def main() -> None:
-    """Entry point: errors of the user's making are one message and exit code 2."""
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code. Errors of the user's making are one message and code 2."""
     try:
-        app()
+        app(arguments)
     except HwmoeError as error:
         sys.stderr.write(f"hwmoe: {error}\n")
-        sys.exit(2)
+        return BAD_INPUT
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             sys.stderr.write("hwmoe: interrupted; nothing was changed\n")
-        raise
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hwmoe.model.config import ModelConfig
 from hwmoe.model.vit import MoEViT
@@ -55,19 +54,9 @@ class Small:
         return self.quantized.quantize_images(self.images)
 
 
-def small(experts: Experts = "int8", seed: int = 0, count: int = 4, **changes: Any) -> Small:
+def small(kind: Experts = "int8", seed: int = 0, count: int = 4, **changes: Any) -> Small:
     """`BASE` with `changes`, `count` random images."""
     config = ModelConfig.parse(BASE | changes, "test")
     shape = (count, config.channels, *config.image)
     images = np.random.default_rng(seed).random(shape, np.float32)
-    return Small(seeded_model(config, seed), images, experts)
-
-
-def starve(model: MoEViT, expert: int) -> None:
-    """Make no token choose `expert`: its gate points away from every token of every task."""
-    with torch.no_grad():
-        for module in model.modules():
-            gate = getattr(module, "gate", None)
-            if isinstance(gate, torch.nn.Parameter):
-                gate[:, expert] = 0.0
-                gate[:, [e for e in range(gate.shape[1]) if e != expert]] *= 1.0
+    return Small(seeded_model(config, seed), images, kind)

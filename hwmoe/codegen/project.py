@@ -10,13 +10,11 @@ from typing import Any
 
 import hwmoe
 from hwmoe.codegen.folder import MARKER, read_json, write_json, write_text
-from hwmoe.codegen.hls import HlsLimits, hls_files
+from hwmoe.codegen.hls import hls_files, limits_of
 from hwmoe.codegen.rtl_attention import attention_rtl
 from hwmoe.codegen.rtl_linear import linear_rtl
 from hwmoe.errors import HwmoeError
-from hwmoe.model.config import ModelConfig
 from hwmoe.plan.board import Board
-from hwmoe.plan.packing import ceil_div
 from hwmoe.plan.program import Program
 from hwmoe.quant.quantized import QuantizedModel
 
@@ -93,29 +91,12 @@ class Project:
 
 def make_project(model: QuantizedModel, program: Program, board: Board, source: str) -> Project:
     """Render HLS and SystemVerilog for a program; nothing touches the disk."""
-    acc, limits = program.accelerator, hls_limits(program, model.config)
-    files = {f"hls/{name}": text for name, text in hls_files(acc, limits).items()}
+    acc = program.accelerator
+    hls = hls_files(acc, limits_of(program))
+    files = {f"hls/{name}": text for name, text in hls.items()}
     rtl = {"linear": linear_rtl(acc.linear), "attention": attention_rtl(acc.attention)}
     for texts in rtl.values():
         files |= {f"rtl/{name}": text for name, text in texts.items()}
     names = {kernel: tuple(sorted(texts)) for kernel, texts in rtl.items()}
     return Project(model, program, board, files, names, source)
 
-
-def hls_limits(program: Program, config: ModelConfig) -> HlsLimits:
-    """Memories of the HLS top, as large as the program needs."""
-    lanes, c = program.accelerator.linear.t_in, config
-    words = [
-        ceil_div(step.result.width(lanes), lanes) * step.result.rows
-        for step in program.steps
-        if step.kind in ("linear", "attention")
-    ]
-    return HlsLimits(
-        program.act8_words,
-        program.act16_words,
-        max(words),
-        c.tokens,
-        c.dim,
-        c.experts,
-        c.top_k,
-    )

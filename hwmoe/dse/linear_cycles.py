@@ -15,7 +15,7 @@ of the first command. For one command:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hwmoe.codegen.rtl_linear import flush_cycles, mac_latency
@@ -182,7 +182,11 @@ def _tiles(cfg: LinearConfig, work: LinearWork, times: _Times, begin: int, run: 
 def _wait(cfg: LinearConfig, work: LinearWork, begin: int, i: int, slots: int) -> tuple[int, int]:
     """Pass i while loading: earliest first slot, earliest cycle after the last slot."""
     first = end = 0
-    for at in range(0, work.n_list, cfg.t_tok):
+    starts: Iterable[int] = range(0, work.n_list, cfg.t_tok)
+    if work.rows is None:  # rows in order: the first group and the last ones decide
+        ends = (0, min(work.n_list, work.n_tok) - 1, work.n_list - 1)
+        starts = sorted({row // cfg.t_tok * cfg.t_tok for row in ends})
+    for at in starts:
         stop = min(at + cfg.t_tok, work.n_list)
         rows = range(at, stop) if work.rows is None else work.rows[at:stop]
         ready = begin

@@ -23,6 +23,15 @@ RESIDUAL_HEADROOM = 1.25
 """int16 has room: the residual stream may grow this much over what calibration saw."""
 
 
+LAST_INDEX = 255.0
+"""A ratio at which a distance of 1 reaches the end of an exponential table: larger ones do no
+more."""
+
+
+TINY = 1e-12
+"""A weight scale above zero, for channels that are zero altogether."""
+
+
 def quantize(
     model: MoEViT,
     images: npt.NDArray[np.float32],
@@ -65,17 +74,21 @@ def quantize_weights(
     # At this scale the exact quotients keep the bound; what rounding may add is taken off.
     room = numerics.ACCUMULATOR_LIMIT - 64 * weight.shape[1] - 2
     floor = (np.abs(bias) / scale_in + 128 * np.abs(weight).sum(axis=1)) / room
+    # Of a channel without weights, only the bias: to 15 bits.
+    dead = ~weight.any(axis=1)
+    dead_scale = np.abs(bias) / (scale_in * 2**15) + TINY
     if ternary:
         codes, alpha = ternarize(torch.from_numpy(weight))
         whole, scale = codes.numpy().astype(np.int8), alpha.numpy().astype(np.float64)
+        scale = np.where(dead, dead_scale, scale)
         # A scale enlarged for the bias leaves of the weights what still rounds to 1.
         large = scale < floor
         scale = np.maximum(scale, floor)
         rounded = np.clip(np.round(weight / scale[:, None]), -1, 1).astype(np.int8)
         whole = np.where(large[:, None], rounded, whole)
     else:
-        scale = np.abs(weight).max(axis=1) / 127
-        scale = np.maximum(np.where(scale > 0, scale, 1.0), floor)
+        scale = np.where(dead, dead_scale, np.abs(weight).max(axis=1) / 127)
+        scale = np.maximum(scale, floor)
         whole = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
     whole_bias = np.round(bias / (scale_in * scale))
     bound = np.abs(whole_bias) + 128 * np.abs(whole.astype(np.int64)).sum(axis=1)
@@ -197,7 +210,7 @@ class _Builder:
         # C / 2^f stays below 2^8: a mean of values far smaller than they are gets a coarser scale.
         out = max(self.step(f"{block}.attn"), v / 255)
         self.scales[f"{block}.attn"] = out
-        ratio = q * k / math.sqrt(self.config.head_dim) * numerics.EXP7_STEPS
+        ratio = min(q * k / math.sqrt(self.config.head_dim) * numerics.EXP7_STEPS, LAST_INDEX)
         shift = numerics.choose_shift([ratio], f"{block}.attn")
         f = min(24, max(8, 15 - math.floor(math.log2(v / out))))
         c = min(max(round(v / out * 2**f), 1 << 15), (1 << 16) - 1)
@@ -222,7 +235,7 @@ class _Builder:
             weight = self.weights[f"{name}.gate"][task]
             no_bias = np.zeros(len(weight))
             self.store(f"{name}.gate.{task}", weight, no_bias, scale_in, out, wide=True)
-            ratio = out * numerics.EXP15_STEPS
+            ratio = min(out * numerics.EXP15_STEPS, LAST_INDEX)
             shift = numerics.choose_shift([ratio], f"{name}.gate.{task}")
             mult = round(ratio * 2**shift)
             self.ops[f"{name}.softmax.{task}"] = GateParams(mult, shift, self.config.top_k)

@@ -13,6 +13,7 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan import packing
 from hwmoe.plan.isa import instruction_set
 from hwmoe.quant import kernels, numerics
+from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.numerics import INT8, INT16, SHIFTS, IntArray, Saturations
 from hwmoe.sim.csim import ALL_IMAGES, CSim, CSimResult, TraceRecord
 from hwmoe.sim.kernel_cases import AttentionOp
@@ -91,8 +92,41 @@ def check_gate(sim: CSim) -> None:
             np.testing.assert_array_equal(given, scores[token, place])
 
 
-def moe_program(sim: CSim) -> None:
+Expected = dict[int, tuple[IntArray, int]]
+
+
+def check_experts(sim: CSim) -> None:
     """Gate, two linear steps and an addition for each expert; one expert gets no token."""
+    program, expected, image = expert_program(sim)
+    assert len(expected) == 9
+    result = run(sim, program, image)
+    records = {record.step: record for record in result.trace}
+    for step, (y, clipped) in expected.items():
+        np.testing.assert_array_equal(tensor(records[step], *y.shape), y)
+        assert result.saturations[step] == clipped
+
+
+def emit_expert(
+    program: Assembler, fc1: LinearParams, fc2: LinearParams, expert: int, tokens: int, flags: int
+) -> tuple[int, int, int]:
+    """fc1, fc2 and the addition of one expert; their steps."""
+    tiles = packing.ceil_div(fc1.weight.shape[1], program.acc.linear.t_in)
+    first = program.linear(
+        fc1, src=9, dst=150, n_tok=tokens, flags=flags, list_mode=LIST["gather"], expert=expert
+    )
+    second = program.linear(
+        fc2, src=150, dst=300, x_base=tiles * tokens, flags=LOAD_X, list_mode=LIST["listed"],
+        expert=expert,
+    )  # fmt: skip
+    add = program.emit(
+        "add", n_tok=tokens, tiles=tiles, src=300, count=tokens, list_mode=LIST["listed"],
+        expert=expert,
+    )  # fmt: skip
+    return first, second, add
+
+
+def expert_program(sim: CSim) -> tuple[Assembler, Expected, IntArray]:
+    """The program, the result and saturations of its steps, and an image."""
     rng, tokens, dim, hidden, experts = np.random.default_rng(3), 11, 20, 13, 4
     x = rng.integers(-128, 128, (tokens, dim)).astype(np.int8)
     res = int16(rng, tokens, dim)
@@ -104,7 +138,7 @@ def moe_program(sim: CSim) -> None:
     fc2 = [linear_params(rng, dim, hidden, wide=True) for _ in range(experts)]
     lanes = sim.acc.linear.t_in
     words = packing.ceil_div(dim, lanes) * tokens
-    program, expected = Assembler(sim.acc), {}
+    program, expected = Assembler(sim.acc), Expected()
     program.emit("load_image", dst=9, words=words)
     program.load_const(res, 0)
     program.load_const(logits, 300)
@@ -114,17 +148,7 @@ def moe_program(sim: CSim) -> None:
     for e in range(experts):
         rows, place = np.nonzero(chosen == e)
         loads = (LOAD_X | LOAD_TABLE) if e == 0 else 0
-        first = program.linear(
-            fc1[e], src=9, dst=150, n_tok=tokens, flags=loads, list_mode=LIST["gather"], expert=e
-        )
-        second = program.linear(
-            fc2[e], src=150, dst=300, x_base=words, flags=LOAD_X, list_mode=LIST["listed"],
-            expert=e,
-        )  # fmt: skip
-        add = program.emit(
-            "add", n_tok=tokens, tiles=packing.ceil_div(dim, lanes), src=300, count=tokens,
-            list_mode=LIST["listed"], expert=e,
-        )  # fmt: skip
+        first, second, add = emit_expert(program, fc1[e], fc2[e], e, tokens, loads)
         if not len(rows):
             continue
         counts = Saturations()
@@ -135,13 +159,7 @@ def moe_program(sim: CSim) -> None:
         expected[first] = (h, counts["1"])
         expected[second] = (y, counts["2"])
         expected[add] = (res.copy(), counts["add"])
-    beats = packing.pack_activations(x, lanes).view(np.int8)
-    result = run(sim, program, beats[None])
-    records = {record.step: record for record in result.trace}
-    assert len(expected) == 9
-    for step, (y, clipped) in expected.items():
-        np.testing.assert_array_equal(tensor(records[step], *y.shape), y)
-        assert result.saturations[step] == clipped
+    return program, expected, packing.pack_activations(x, lanes).view(np.int8)[None]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -156,13 +174,13 @@ def test_gate(csim: Make, name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_experts(csim: Make, name: str) -> None:
-    moe_program(csim(name))
+    check_experts(csim(name))
 
 
 def test_exact_types(exact: CSim) -> None:
     check_layernorm(exact)
     check_gate(exact)
-    moe_program(exact)
+    check_experts(exact)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

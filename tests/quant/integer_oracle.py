@@ -183,7 +183,11 @@ class Oracle:
             for t, row in zip(tokens, y, strict=True):
                 u = weight[t][chosen[t].index(expert)]
                 term = [shifted(value * u, 15) for value in row]
-                residual = [*residual[:t], *self.add([residual[t]], [term], site), *residual[t + 1 :]]
+                residual = [
+                    *residual[:t],
+                    *self.add([residual[t]], [term], site),
+                    *residual[t + 1 :],
+                ]
         return residual
 
     def run(self, patches: Matrix) -> Row:

@@ -125,7 +125,7 @@ def test_exponential_tables_are_those_of_the_contract() -> None:
     assert (numerics.EXP7[0], numerics.EXP7[255]) == (127, 0)
     assert round(127 * math.exp(-255 / 47)) > 0  # 46 is the finest grid that ends in 0
     assert (np.diff(numerics.EXP7) <= 0).all()
-    assert (np.diff(numerics.EXP15) < 0).all()
+    assert (np.diff(numerics.EXP15) <= 0).all()
     assert numerics.EXP7.max() < 2**7
     assert numerics.EXP15.max() < 2**15
 
@@ -164,9 +164,7 @@ def test_layernorm_equals_the_oracle(dim: int, eps: int, shift: int) -> None:
     bias = rng.integers(-(2**31), 2**31, dim)
     x = rows_of(dim)
     got = numerics.layernorm(x, gain.astype(np.int32), bias.astype(np.int32), eps, shift)
-    want = [
-        oracle.layernorm(row, gain.tolist(), bias.tolist(), eps, shift) for row in x.tolist()
-    ]
+    want = [oracle.layernorm(row, gain.tolist(), bias.tolist(), eps, shift) for row in x.tolist()]
     assert got.tolist() == want
 
 
@@ -321,7 +319,7 @@ def test_no_float_in_the_arithmetic() -> None:
         *numerics.attention_probabilities(x, 3, 9),
         numerics.normalize_rows(x, integers([[127]]), 1 << 15, 8),
         numerics.top_k(x, 3),
-        numerics.gate_scores(x, 3, 9),
+        numerics.gate_scores(integers([[7, 7, -9]]), 3, 9),
         numerics.apply_score(x, integers([[5]])),
         numerics.saturate(x, INT8, "site", Saturations()),
     ]

@@ -40,7 +40,7 @@ LINT_ONLY = {
     "defaults": LinearConfig(),
     "many_lanes": LinearConfig(t_in=6, t_out=12, t_tok=8, t_epi=3, w_rows=3, x_words=65536),
     "large": LinearConfig(
-        t_in=32, t_out=128, t_tok=2, t_epi=32, w_rows=8, max_tokens=1024, x_words=8192
+        t_in=32, t_out=64, t_tok=2, t_epi=32, w_rows=8, max_tokens=1024, x_words=8192
     ),
 }
 SMALL = CONFIGS["one_channel"]
@@ -150,7 +150,7 @@ def test_under_cocotb(tmp_path: Path) -> None:
 
 
 FAULTS = {
-    "half of shift 16": ("hwmoe_requant.sv", "shift_1 == 2'd0, 15'b0", "1'b0, 15'b0"),
+    "no half at the first shift": ("hwmoe_requant.sv", "shift_1 == 2'd0,", "1'b0,"),
     "passes of two slots": ("hwmoe_linear_sequencer.sv", "int MIN_PASS = 3", "int MIN_PASS = 2"),
     "words overwritten": ("hwmoe_linear_loader.sv", "(first >= old_stop)", "1'b1"),
 }

@@ -87,6 +87,7 @@ static void score_keys(
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
             lanes_t k;
+#pragma HLS array_partition variable = k type = complete
             unpack(s_axis_k.read(), k);
             for (int r = 0; r < ROWS; ++r) {
 #pragma HLS unroll
@@ -148,6 +149,7 @@ static void weigh_values(
 #pragma HLS pipeline II = 1
 #pragma HLS loop_tripcount min = 1 max = MAX_DIM_TILES
             lanes_t v;
+#pragma HLS array_partition variable = v type = complete
             unpack(s_axis_v.read(), v);
             if (d == 0) {
                 exponentials(cmd, t == 0, score[t], largest, p, sums);

@@ -31,7 +31,7 @@ static linear_cmd_t linear_command(const linear_args_t& a, const routing_t& rout
     return cmd;
 }
 
-// ---- loaders, in the order in which the kernel reads ----------------------------------------------
+// ---- loaders, in the order in which the kernel reads --------------------------------------------
 
 static void send_activations(
     linear_cmd_t cmd, int src, int expert, const x_beat_t act8[ACT8_WORDS],

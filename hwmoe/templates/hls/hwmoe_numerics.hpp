@@ -105,7 +105,8 @@ inline norm_row_t norm_statistics(acc_t sum, square_t squares, int dim, square_t
 }
 
 inline int8_t norm_value(
-    const norm_row_t& row, int16_t x, int dim, gain_t gain, int32_t bias, int index, count_t& clipped
+    const norm_row_t& row, int16_t x, int dim, gain_t gain, int32_t bias, int index,
+    count_t& clipped
 ) {
 #pragma HLS inline
     const acc_t centred = acc_t(dim_t(dim) * x) - row.sum;

@@ -28,7 +28,7 @@ module hwmoe_attn_acc #(
 
   generate
     for (genvar l = 0; l < LANES; l++) begin : g_lane
-      assign next[W*l+:W] = (first ? '0 : old[W*l+:W]) + W'($signed(product[16*l+:16]));
+      assign next[W*l+:W] = W'($signed(product[16*l+:16])) + (first ? '0 : old[W*l+:W]);
     end
   endgenerate
 

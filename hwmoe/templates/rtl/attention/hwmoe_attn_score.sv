@@ -38,7 +38,7 @@ module hwmoe_attn_score #(
   );
 
   always_ff @(posedge clk) begin
-    if (dot_en) acc <= (dot_first ? '0 : acc) + W'($signed(dot));
+    if (dot_en) acc <= W'($signed(dot)) + (dot_first ? '0 : acc);
     if (we && (wfirst || acc > best)) best <= acc;
     distance <= best - stored;
   end

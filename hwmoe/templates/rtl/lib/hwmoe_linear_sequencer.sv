@@ -109,14 +109,14 @@ module hwmoe_linear_sequencer #(
 
   always_ff @(posedge clk) begin
     if (!rst_n) begin
-      active  <= 1'b0;
-      running <= 1'b0;
-      page_0  <= 1'b0;
+      active    <= 1'b0;
+      running   <= 1'b0;
+      page_0    <= 1'b0;
       list_page <= 1'b0;
     end else if (start) begin
+      active    <= 1'b1;
+      running   <= n_list != '0;
       list_page <= ~list_page;
-      active  <= 1'b1;
-      running <= n_list != '0;
     end else if (free) begin
       active <= 1'b0;
     end else if (valid_0 & advance_1 & pass_end_0 & (in_left == 16'd1)) begin

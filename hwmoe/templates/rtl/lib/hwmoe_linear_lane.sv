@@ -1,0 +1,115 @@
+// One token lane: its copy of the activations and of the token list, its MACs and accumulators.
+// `totals` joins the banks: zero unless one of them was asked three cycles before.
+module hwmoe_linear_lane #(
+    parameter int T_IN = 16,
+    parameter int T_OUT = 16,
+    parameter int T_EPI = 8,
+    parameter int SLOTS = 4,
+    parameter int X_WORDS = 512,
+    parameter int X_BLOCK = 1,
+    parameter int GROUPS = 64,
+    parameter int G_BLOCK = 1,
+    parameter int XW = 9,
+    parameter int GW = 6,
+    parameter int CHUNKS = T_OUT / T_EPI
+) (
+    input  logic                    clk,
+    input  logic                    rst_n,
+    input  logic                    list_we,
+    input  logic [            GW:0] list_waddr,
+    input  logic [          XW-1:0] list_wdata,
+    input  logic                    list_re,
+    input  logic [            GW:0] list_raddr,
+    output logic [          XW-1:0] list_row,
+    input  logic                    x_we,
+    input  logic [          XW-1:0] x_waddr,
+    input  logic [      8*T_IN-1:0] x_wdata,
+    input  logic                    x_re,
+    input  logic [          XW-1:0] x_raddr,
+    input  logic [       T_OUT-1:0] load,
+    input  logic [8*T_IN*SLOTS-1:0] rows,
+    input  logic                    swap,
+    input  logic                    add,
+    input  logic                    add_first,
+    input  logic                    add_page,
+    input  logic [          GW-1:0] add_addr,
+    input  logic [      CHUNKS-1:0] get,
+    input  logic                    get_page,
+    input  logic [          GW-1:0] get_addr,
+    output logic [    T_EPI*27-1:0] totals
+);
+  localparam int SUM_W = 16 + $clog2(T_IN);
+
+  logic [         8*T_IN-1:0] x;
+  logic [    T_OUT*SUM_W-1:0] sums;
+  logic [CHUNKS*T_EPI*27-1:0] bank_totals;
+
+  hwmoe_ram_sdp #(
+      .W(XW),
+      .DEPTH(2 << GW),
+      .BLOCK(G_BLOCK)
+  ) i_list (
+      .clk,
+      .we(list_we),
+      .waddr(list_waddr),
+      .wdata(list_wdata),
+      .re(list_re),
+      .raddr(list_raddr),
+      .rdata(list_row)
+  );
+
+  hwmoe_ram_sdp #(
+      .W(8 * T_IN),
+      .DEPTH(X_WORDS),
+      .BLOCK(X_BLOCK)
+  ) i_x (
+      .clk,
+      .we(x_we),
+      .waddr(x_waddr),
+      .wdata(x_wdata),
+      .re(x_re),
+      .raddr(x_raddr),
+      .rdata(x)
+  );
+
+  hwmoe_mac_tile #(
+      .T_IN(T_IN),
+      .T_OUT(T_OUT),
+      .SLOTS(SLOTS)
+  ) i_macs (
+      .clk,
+      .load,
+      .rows,
+      .swap,
+      .x,
+      .y(sums)
+  );
+
+  generate
+    for (genvar k = 0; k < CHUNKS; k++) begin : g_chunk
+      hwmoe_acc_bank #(
+          .CH(T_EPI),
+          .SUM_W(SUM_W),
+          .DEPTH(GROUPS),
+          .BLOCK(G_BLOCK)
+      ) i_bank (
+          .clk,
+          .rst_n,
+          .add,
+          .add_first,
+          .add_page,
+          .add_addr,
+          .sums(sums[SUM_W*T_EPI*k+:SUM_W*T_EPI]),
+          .get(get[k]),
+          .get_page,
+          .get_addr,
+          .totals(bank_totals[T_EPI*27*k+:T_EPI*27])
+      );
+    end
+  endgenerate
+
+  always_comb begin
+    totals = '0;
+    for (int k = 0; k < CHUNKS; k++) totals |= bank_totals[T_EPI*27*k+:T_EPI*27];
+  end
+endmodule

@@ -99,4 +99,3 @@ def make_project(model: QuantizedModel, program: Program, board: Board, source: 
         files |= {f"rtl/{name}": text for name, text in texts.items()}
     names = {kernel: tuple(sorted(texts)) for kernel, texts in rtl.items()}
     return Project(model, program, board, files, names, source)
-

@@ -9,10 +9,11 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
 from hwmoe.plan.board import Board
 from hwmoe.plan.compiler import schedule_only
+from hwmoe.plan.packing import ceil_div
 from hwmoe.quant.quantized import QuantizedModel
 
-DSP_SHARE = 0.8
-"""Of the board's DSPs, for the MAC arrays: one a MAC. The rest is for rescaling and control."""
+DSP_SHARE = 0.9
+"""Of the board's DSPs that the two kernels may use."""
 
 ROWS = (2, 4, 8, 16)
 
@@ -36,15 +37,28 @@ def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfi
         for rows in ROWS:
             attention = lanes.model_copy(update={"rows": rows})
             acc = base.model_copy(update={"attention": attention})
-            macs = linear.macs_per_cycle + attention.macs_per_cycle
-            if macs <= budget:
+            multipliers = multipliers_of(acc)
+            if multipliers <= budget:
                 cycles = linear_cycles + attention_image(acc, commands["attention"])
-                speeds.append((cycles, macs, acc))
+                speeds.append((cycles, multipliers, acc))
     if not speeds:
         raise HwmoeError(f"{board.name} has too few DSPs for the smallest machine")
     fastest = min(cycles for cycles, _, _ in speeds)
     fit = [entry for entry in speeds if entry[0] <= GOOD_ENOUGH * fastest]
     return min(fit, key=lambda entry: (entry[1], entry[0]))[2]
+
+
+def multipliers_of(acc: AcceleratorConfig) -> int:
+    """Multipliers of up to 27 x 18 bits in the SystemVerilog of both kernels, a DSP48E2 each.
+
+    Linear: a MAC each, one a rescaling lane and one address. Attention: two query rows share the
+    multipliers of the array; one for each row's index and for each lane of the output.
+    """
+    linear, attention = acc.linear, acc.attention
+    lanes = attention.dim_lanes * attention.head_units
+    array = ceil_div(attention.rows, 2) * lanes
+    rescaling = attention.rows * attention.head_units + lanes
+    return linear.macs_per_cycle + linear.t_epi + 1 + array + rescaling
 
 
 def linear_candidates(bytes_per_cycle: float) -> Iterator[LinearConfig]:

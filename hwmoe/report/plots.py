@@ -163,14 +163,14 @@ def sqnr_chart(rows: Rows, name: str, limits: tuple[float, float]) -> str:
         if seen:
             low = min(seen, key=lambda i: values[i])
             axes.plot([low], [values[low]], "o", markersize=11, fillstyle="none", color=_BAD)
-            right = low < 0.85 * len(rows)
+            side = {low < 0.1 * len(rows): "left", low > 0.9 * len(rows): "right"}
             axes.annotate(
                 f"lowest: {values[low]:.1f} dB",
                 (low, values[low]),
-                xytext=(9 if right else -9, 0),
+                xytext=(0, -9),
                 textcoords="offset points",
-                ha="left" if right else "right",
-                va="center",
+                ha=side.get(True, "center"),
+                va="top",
             )
         _mark_blocks(axes, [row["name"] for row in rows])
         axes.set_ylim(*limits)

@@ -24,6 +24,7 @@ from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import Beats
 from hwmoe.quant.numerics import IntArray
 from hwmoe.sim.kernel_cases import (
+    SHORT,
     AttentionOp,
     LinearOp,
     attention_case,
@@ -32,7 +33,7 @@ from hwmoe.sim.kernel_cases import (
     linear_widths,
 )
 from hwmoe.sim.process import run_tool
-from hwmoe.sim.streams import StreamCase
+from hwmoe.sim.streams import StreamCase, StreamResult
 
 NO_IMAGE, ALL_IMAGES = -1, -2
 _FLAGS = (
@@ -149,45 +150,42 @@ class CSim:
     def linear(self, ops: Sequence[LinearOp]) -> list[tuple[IntArray, int]]:
         """Commands back to back on the linear kernel: int16 [n_list, N] and clipped values."""
         cfg = self.acc.linear
-        inputs, outputs = linear_widths(cfg)
-        case = linear_case(cfg, "csim", list(ops))
-        y, status = self._kernel("hwmoe_csim_linear", case, inputs, outputs)
-        ends = np.cumsum([op.output_beats(cfg) for op in ops])[:-1]
-        results = [
-            op.decode(cfg, np.ascontiguousarray(part))
-            if op.listed
-            else np.zeros((0, len(op.params.weight)), np.int16)
-            for op, part in zip(ops, np.split(y, ends), strict=True)
-        ]
-        return list(zip(results, status.view("<u4").reshape(-1).tolist(), strict=True))
+        return self._ops("linear", cfg, linear_case(cfg, "csim", list(ops)), ops)
 
     def attention(self, ops: Sequence[AttentionOp]) -> list[tuple[IntArray, int]]:
         """Commands on the attention kernel: int8 [heads, T, head_dim] and clipped values."""
         cfg = self.acc.attention
-        inputs, outputs = attention_widths(cfg)
-        case = attention_case(cfg, "csim", list(ops))
-        o, status = self._kernel("hwmoe_csim_attention", case, inputs, outputs)
+        return self._ops("attention", cfg, attention_case(cfg, "csim", list(ops)), ops)
+
+    def _ops(
+        self, kernel: str, cfg: Any, case: StreamCase, ops: Sequence[Any]
+    ) -> list[tuple[IntArray, int]]:
+        outputs = self.streams(kernel, case).outputs
+        beats, status = outputs[f"m_axis_{SHORT[kernel]}"], outputs["m_axis_status"]
         ends = np.cumsum([op.output_beats(cfg) for op in ops])[:-1]
         results = [
             op.decode(cfg, np.ascontiguousarray(part))
-            for op, part in zip(ops, np.split(o, ends), strict=True)
+            for op, part in zip(ops, np.split(beats, ends), strict=True)
         ]
         return list(zip(results, status.view("<u4").reshape(-1).tolist(), strict=True))
 
-    def _kernel(
-        self, function: str, case: StreamCase, inputs: Mapping[str, int], outputs: Mapping[str, int]
-    ) -> list[Beats]:
-        """Run one case; beats of the output ports in order."""
+    def streams(self, kernel: str, case: StreamCase) -> StreamResult:
+        """One case of the RTL benches on the HLS kernel, "linear" or "attention"; no cycles."""
+        widths = linear_widths(self.acc.linear)
+        if kernel == "attention":
+            widths = attention_widths(self.acc.attention)
+        inputs, outputs = widths
         beats = [_array(case.inputs[f"s_axis_{port}"], np.uint8) for port in inputs]
-        results = [
-            np.zeros((case.outputs[f"m_axis_{port}"], width), np.uint8)
+        results = {
+            f"m_axis_{port}": np.zeros((case.outputs[f"m_axis_{port}"], width), np.uint8)
             for port, width in outputs.items()
-        ]
-        everything = beats + results
+        }
+        everything = [*beats, *results.values()]
         pointers = (ctypes.c_void_p * len(everything))(*(a.ctypes.data for a in everything))
         counts = (ctypes.c_int64 * len(everything))(*(len(a) for a in everything))
-        self._call(function, pointers, counts)
-        return results
+        start = time.perf_counter()
+        self._call(f"hwmoe_csim_{kernel}", pointers, counts)
+        return StreamResult(results, {}, 0, time.perf_counter() - start)
 
     def _call(self, function: str, *arguments: object) -> None:
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)

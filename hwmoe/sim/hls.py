@@ -74,8 +74,8 @@ def simulate_hls(
 ) -> HlsRun:
     """All images for logits and saturation counts; every tensor of the first `traced` images.
 
-    Stops at the first difference. One in the logits of an image that was not traced is looked
-    for again with a trace, so that it is named by the first wrong tensor.
+    Stops at the first difference. One in the logits or counts of an image that was not traced
+    is looked for again with a trace, so that it is named by the first wrong tensor.
     """
     run, chosen = HlsRun(), list(tasks)
     total = len(chosen) * len(patches)
@@ -115,7 +115,14 @@ def _logits(
         one = patches[image : image + 1]
         found = _tensors(run, program, model, csim, one, task, start + image)
         return found or first_divergence(what, "logits", reference.logits, result.logits)
-    return _saturations(what, program, reference, result, task)
+    clipped = _saturations(what, program, reference, result, task)
+    if clipped:  # the tensors around it say more: look for the first wrong one
+        for image in range(len(patches)):
+            one = patches[image : image + 1]
+            found = _tensors(run, program, model, csim, one, task, start + image)
+            if found:
+                return found
+    return clipped
 
 
 def _saturations(

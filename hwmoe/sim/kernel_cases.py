@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from hwmoe.quant.kernels import AttentionParams, LinearParams
 from hwmoe.quant.numerics import SHIFTS, IntArray
 from hwmoe.sim.streams import StreamCase
 
-LINEAR_INPUTS = ("cmd", "x", "list", "table", "w", "p")
-ATTENTION_INPUTS = ("cmd", "q", "k", "v")
+SHORT = {"linear": "y", "attention": "o"}
+"""The output port of each kernel, by short name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,8 @@ class LinearOp:
 
     def decode(self, cfg: LinearConfig, beats: packing.Beats) -> IntArray:
         """Output beats of this command -> int16 [n_list, N]."""
+        if not self.listed:
+            return np.zeros((0, len(self.params.weight)), np.int16)
         values = beats.reshape(-1).view("<i2").reshape(-1, self.listed, cfg.t_epi)
         return packing.from_tile_major(values, len(self.params.weight))
 
@@ -132,24 +135,6 @@ class AttentionOp:
         return ceil_div(heads, cfg.head_units) * tokens * ceil_div(dim, cfg.dim_lanes)
 
 
-@dataclass
-class _Joined:
-    """Beats of several commands, port by port."""
-
-    ports: dict[str, list[packing.Beats]] = field(default_factory=dict)
-
-    def add(self, beats: dict[str, packing.Beats]) -> None:
-        for port, data in beats.items():
-            self.ports.setdefault(port, []).append(data)
-
-    def inputs(self, widths: dict[str, int]) -> dict[str, packing.Beats]:
-        empty = {port: np.zeros((0, width), np.uint8) for port, width in widths.items()}
-        return {
-            f"s_axis_{port}": np.concatenate([empty[port], *self.ports.get(port, [])])
-            for port in widths
-        }
-
-
 def linear_widths(cfg: LinearConfig) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes a beat of each input and output port of `hwmoe_linear`, by short name."""
     inputs = dict(cmd=16, x=cfg.t_in, list=2, table=1, w=cfg.t_in * cfg.w_rows, p=8 * cfg.t_epi)
@@ -162,19 +147,35 @@ def attention_widths(cfg: AttentionConfig) -> tuple[dict[str, int], dict[str, in
     return dict(cmd=16, q=width, k=width, v=width), {"o": width, "status": 4}
 
 
-def linear_case(cfg: LinearConfig, name: str, ops: list[LinearOp]) -> StreamCase:
+def join(
+    kernel: str,
+    name: str,
+    commands: Sequence[Mapping[str, packing.Beats]],
+    widths: Mapping[str, int],
+    beats: int,
+) -> StreamCase:
+    """Commands back to back as one case: their beats by short port name, `beats` come back.
+
+    `widths`: bytes a beat of every input port; a port that no command uses gets no beat.
+    """
+    inputs = {
+        f"s_axis_{port}": np.concatenate(
+            [np.zeros((0, width), np.uint8), *(c[port] for c in commands if port in c)]
+        )
+        for port, width in widths.items()
+    }
+    outputs = {f"m_axis_{SHORT[kernel]}": beats, "m_axis_status": len(commands)}
+    return StreamCase(name, inputs, outputs)
+
+
+def linear_case(cfg: LinearConfig, name: str, ops: Sequence[LinearOp]) -> StreamCase:
     """Commands back to back as one case of `hwmoe_linear`."""
-    joined = _Joined()
-    for op in ops:
-        joined.add(op.inputs(cfg))
-    beats = {"m_axis_y": sum(op.output_beats(cfg) for op in ops), "m_axis_status": len(ops)}
-    return StreamCase(name, joined.inputs(linear_widths(cfg)[0]), beats)
+    beats = sum(op.output_beats(cfg) for op in ops)
+    return join("linear", name, [op.inputs(cfg) for op in ops], linear_widths(cfg)[0], beats)
 
 
-def attention_case(cfg: AttentionConfig, name: str, ops: list[AttentionOp]) -> StreamCase:
+def attention_case(cfg: AttentionConfig, name: str, ops: Sequence[AttentionOp]) -> StreamCase:
     """Commands back to back as one case of `hwmoe_attention`."""
-    joined = _Joined()
-    for op in ops:
-        joined.add(op.inputs(cfg))
-    beats = {"m_axis_o": sum(op.output_beats(cfg) for op in ops), "m_axis_status": len(ops)}
-    return StreamCase(name, joined.inputs(attention_widths(cfg)[0]), beats)
+    beats = sum(op.output_beats(cfg) for op in ops)
+    widths = attention_widths(cfg)[0]
+    return join("attention", name, [op.inputs(cfg) for op in ops], widths, beats)

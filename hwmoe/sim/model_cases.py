@@ -7,7 +7,7 @@ trace, so a wrong packing shows as well as a wrong kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from hwmoe.plan import packing
 from hwmoe.plan.packing import Beats, Ints, ceil_div
 from hwmoe.plan.program import Program, Step
+from hwmoe.sim.kernel_cases import join
 from hwmoe.sim.streams import StreamCase
 
 FLAG = {name: 1 << bit for bit, name in enumerate(packing.LINEAR_FLAGS)}
-SHORT = {"linear": "y", "attention": "o"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +134,8 @@ class ModelCases:
 
 
 def stream_case(
-    name: str, kernel: str, items: list[KernelStep], widths: dict[str, int]
+    name: str, kernel: str, items: Sequence[KernelStep], widths: Mapping[str, int]
 ) -> StreamCase:
     """All commands back to back; `widths` are bytes a beat of every input port."""
-    inputs = {
-        f"s_axis_{port}": np.concatenate(
-            [np.zeros((0, width), np.uint8), *(i.inputs[port] for i in items if port in i.inputs)]
-        )
-        for port, width in widths.items()
-    }
     beats = sum(item.beats for item in items)
-    return StreamCase(name, inputs, {f"m_axis_{SHORT[kernel]}": beats, "m_axis_status": len(items)})
+    return join(kernel, name, [item.inputs for item in items], widths, beats)

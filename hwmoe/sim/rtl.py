@@ -15,8 +15,8 @@ from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.divergence import Divergence, first_divergence
-from hwmoe.sim.kernel_cases import attention_widths, linear_widths
-from hwmoe.sim.model_cases import SHORT, KernelStep, ModelCases, stream_case
+from hwmoe.sim.kernel_cases import SHORT, attention_widths, linear_widths
+from hwmoe.sim.model_cases import KernelStep, ModelCases, stream_case
 from hwmoe.sim.streams import StreamResult
 
 Progress = Callable[[str, int, int], None]

@@ -207,9 +207,10 @@ def _descendants() -> set[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if b"HWMOE_TEST_MARK=" + str(os.getpid()).encode() in (
-                    entry / "environ"
-                ).read_bytes():
+                if (
+                    b"HWMOE_TEST_MARK=" + str(os.getpid()).encode()
+                    in (entry / "environ").read_bytes()
+                ):
                     found.add((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue

@@ -48,9 +48,14 @@ def test_a_failure_leaves_what_was_there(
         with staged(out) as stage:
             fill(stage, "old")
     old = content(out)
-    with pytest.raises(error), staged(out) as stage:
-        fill(stage, "new")
-        raise error
+
+    def run() -> None:
+        with staged(out) as stage:
+            fill(stage, "new")
+            raise error
+
+    with pytest.raises(error):
+        run()
     assert content(out) == old
     assert out.exists() == before
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"] * before
@@ -89,21 +94,21 @@ def test_compiled_simulators_are_kept(tmp_path: Path) -> None:
     assert content(out)["build/lib/x.so"] == "binary"
 
 
+def enter(folder: Path, message: str) -> None:
+    """`staged` refuses before its block begins."""
+    with pytest.raises(HwmoeError, match=message), staged(folder):
+        pytest.fail("entered")
+
+
 def test_foreign_folders_and_files_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "thesis"
     write_text(foreign / "chapter.tex", "years of work")
-    with pytest.raises(HwmoeError, match=r"thesis holds other files \(no hwmoe\.json in it\)"):
-        with staged(foreign):
-            pytest.fail("entered")
+    enter(foreign, r"thesis holds other files \(no hwmoe\.json in it\)")
     (tmp_path / "file").write_text("text")
-    with pytest.raises(HwmoeError, match="file is a file; give --out a folder"):
-        with staged(tmp_path / "file"):
-            pytest.fail("entered")
+    enter(tmp_path / "file", "file is a file; give --out a folder")
     assert content(foreign) == {"chapter.tex": "years of work"}
     assert (tmp_path / "file").read_text() == "text"
-    with pytest.raises(HwmoeError, match="cannot write"):
-        with staged(tmp_path / "file" / "below"):
-            pytest.fail("entered")
+    enter(tmp_path / "file" / "below", "cannot write")
 
 
 def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_json(tmp_path: Path) -> None:
         read_json(path)
 
 
-# ---- differences ------------------------------------------------------------------------------------
+# ---- differences --------------------------------------------------------------------------------
 
 
 def test_the_first_difference() -> None:

@@ -35,7 +35,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "dense": {"moe_layers": ()},
     "all moe": {"moe_layers": (0, 1, 2), "depth": 3},
     "all moe, no shared": {"moe_layers": (0, 1), "shared_hidden": 0},
-    "three tasks": {"tasks": [{"name": n, "classes": k} for n, k in (("a", 1), ("b", 30), ("c", 7))]},
+    "three tasks": {
+        "tasks": [{"name": n, "classes": k} for n, k in (("a", 1), ("b", 30), ("c", 7))],
+    },
     "more experts than tokens": {"experts": 16, "top_k": 1, "image": (4, 8)},
     "top 8": {"experts": 11, "top_k": 8},
 }  # fmt: skip
@@ -184,6 +186,24 @@ def test_a_wrong_constant_is_named(op: str, tensor: str, csim: Callable[[str], C
         assert found.tensor == tensor
         assert found.index[-1] % net.config.dim == 1
         assert "HLS small/a image 0" in str(found)
+
+
+def test_wrong_counts_behind_right_logits_are_traced(csim: Callable[[str], CSim]) -> None:
+    """The logits clip, so a wrong tensor before them shows in the counts alone."""
+    net = small()
+    p = net.quantized.linear("heads.0")
+    constant = replace(p, weight=np.zeros_like(p.weight))
+    model = replace(net.quantized, ops={**net.quantized.ops, "heads.0": constant})
+    loud = replace(wrong(model, "blocks.0.qkv"), position=model.position)
+    program = compile_model(loud, MACHINES["plain"])
+    assert np.array_equal(
+        run_reference(loud, net.patches).logits, run_reference(model, net.patches).logits
+    )
+    found = simulate_hls(
+        program, model, csim("plain"), net.patches, [0], no_progress, traced=0
+    ).divergence
+    assert found is not None
+    assert found.tensor == "blocks.0.qkv"
 
 
 def test_another_routing_is_named(csim: Callable[[str], CSim]) -> None:

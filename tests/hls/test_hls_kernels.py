@@ -17,9 +17,9 @@ from hls_cases import (
 )
 
 from hwmoe.errors import HwmoeError
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.packing import ATTENTION_COMMAND, ceil_div, pack_fields
 from hwmoe.sim.csim import CSim
-from hwmoe.sim.kernel_cases import AttentionOp, LinearOp, linear_case, linear_widths
+from hwmoe.sim.kernel_cases import AttentionOp, LinearOp, attention_widths, join, linear_case
 
 Make = Callable[[str], CSim]
 
@@ -127,6 +127,18 @@ def test_too_many_tokens_or_words_are_refused(csim: Make) -> None:
         csim("plain").attention([attention_op(rng, 1, 2, 33)])
 
 
+def test_attention_of_nothing_answers_at_once(csim: Make) -> None:
+    """A size of 0 moves no beat and answers status 0, as the SystemVerilog does."""
+    sim = csim("plain")
+    whole = {"n_tok": 3, "dim_tiles": 1, "head_groups": 1, "out_shift": 8, "out_mult": 1 << 15}
+    for empty in ("n_tok", "dim_tiles", "head_groups"):
+        command = pack_fields(ATTENTION_COMMAND, {**whole, empty: 0})
+        widths = attention_widths(sim.acc.attention)[0]
+        case = join("attention", empty, [{"cmd": command}], widths, 0)
+        status = sim.streams("attention", case).outputs["m_axis_status"]
+        assert status.tolist() == [[0, 0, 0, 0]]
+
+
 @pytest.mark.parametrize(
     ("port", "beats", "message"),
     [("w", -1, "read from the empty stream s_axis_w"), ("x", 1, "1 beats in s_axis_x")],
@@ -141,7 +153,7 @@ def test_missing_and_surplus_beats_are_noticed(
     changed = data[:beats] if beats < 0 else np.concatenate([data, data[:beats]])
     case.inputs[f"s_axis_{port}"] = changed  # type: ignore[index]
     with pytest.raises(HwmoeError, match=message):
-        sim._kernel("hwmoe_csim_linear", case, *linear_widths(sim.acc.linear))
+        sim.streams("linear", case)
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ def test_a_real_geometry() -> None:
         Checker(program, model, task).run()
 
 
-# ---- the program as a file ------------------------------------------------------------------------
+# ---- the program as a file ----------------------------------------------------------------------
 
 
 def test_round_trip(tmp_path: Path) -> None:

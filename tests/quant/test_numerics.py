@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import integer_oracle as oracle
 import numpy as np
@@ -26,7 +25,7 @@ def array(values: object) -> npt.NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-# ---- rescaling ------------------------------------------------------------------------------------
+# ---- rescaling ----------------------------------------------------------------------------------
 
 
 @given(st.lists(ACC, min_size=1, max_size=8), MULT, SHIFT)
@@ -260,7 +259,7 @@ def test_apply_score(y: int, u: int) -> None:
     assert u < 2**15 or got[0, 0] == y
 
 
-# ---- no float anywhere ----------------------------------------------------------------------------
+# ---- no float anywhere --------------------------------------------------------------------------
 
 
 class Integers(np.ndarray):  # type: ignore[type-arg]
@@ -290,10 +289,9 @@ def integers(value: object) -> object:
 
 
 @pytest.fixture
-def integer_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def integer_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerics, "EXP7", integers(numerics.EXP7))
     monkeypatch.setattr(numerics, "EXP15", integers(numerics.EXP15))
-    yield
 
 
 def test_the_check_for_floats_can_fail() -> None:

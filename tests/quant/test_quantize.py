@@ -178,7 +178,7 @@ def test_a_tiny_mean_of_large_values_does_not_break_the_attention_scale() -> Non
     assert p.out_mult / 2**p.out_shift == pytest.approx(ratio / scale, rel=2**-15)
 
 
-# ---- ranges ---------------------------------------------------------------------------------------
+# ---- ranges -------------------------------------------------------------------------------------
 
 
 def test_percentiles() -> None:

@@ -1,4 +1,4 @@
-"""The reference of whole models: against plain integers, against the float model, without floats."""
+"""The reference of whole models: against plain integers and the float model, without floats."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_types_of_the_traced_tensors() -> None:
     assert (np.abs(trace["blocks.1.moe.scores"].sum(-1) - 2**15) <= 1).all()
 
 
-# ---- accuracy -------------------------------------------------------------------------------------
+# ---- accuracy -----------------------------------------------------------------------------------
 
 
 def exact(net: Small, task: int) -> npt.NDArray[np.float32]:

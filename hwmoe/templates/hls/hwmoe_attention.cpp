@@ -259,6 +259,10 @@ void hwmoe_attention(
     const attention_cmd_t cmd = s_axis_cmd.read();
     HWMOE_CHECK(cmd.n_tok <= MAX_KEYS, "attention: more tokens than max_tokens");
     HWMOE_CHECK(cmd.dim_tiles <= MAX_DIM_TILES, "attention: more tiles than max_dim_tiles");
+    if (cmd.n_tok == 0 || cmd.dim_tiles == 0 || cmd.head_groups == 0) {
+        m_axis_status.write(0);
+        return;
+    }
     const int groups = ceil_div(cmd.n_tok, ROWS);
     for (int head = 0; head < cmd.head_groups; ++head) {
 #pragma HLS loop_tripcount min = 1 max = 16

@@ -46,11 +46,12 @@ def linear_image(acc: AcceleratorConfig, commands: Iterable[Command]) -> int:
 
 
 def attention_image(acc: AcceleratorConfig, commands: Iterable[Command]) -> int:
-    """As `linear_image`, for the attention kernel, which ends one command before the next."""
-    return sum(
+    """As `linear_image`, for the attention kernel, which takes a command after the last status."""
+    cycles = [
         attention_cycles(acc.attention, c["n_tok"], c["dim_tiles"], c["head_groups"])
         for c in commands
-    )
+    ]
+    return sum(cycles) + len(cycles) - 1
 
 
 def even_commands(program: Program, config: ModelConfig, task: int) -> dict[str, list[Command]]:

@@ -63,17 +63,25 @@ def check_images(config: ModelConfig, images: npt.NDArray[np.float32]) -> None:
         raise HwmoeError("the images hold NaN or infinite pixels")
 
 
+TRACE_VALUES = 40_000_000
+
+
+def batch_size(config: ModelConfig) -> int:
+    """Images whose traces fit comfortably into memory."""
+    return max(1, min(128, TRACE_VALUES // (20 * config.tokens * config.dim * config.depth)))
+
+
 def calibrate(
     model: MoEViT,
     images: npt.NDArray[np.float32],
     percentile: float = 100.0,
-    batch: int = 16,
     progress: Progress = no_progress,
 ) -> Ranges:
     """Run all tasks over raw-pixel images [N, C, H, W]; the larger range of the tasks counts."""
     check_images(model.config, images)
     ranges = Ranges(percentile)
     ranges.see("input", normalised(model, images))
+    batch = batch_size(model.config)
     starts = range(0, len(images), batch)
     total = len(starts) * len(model.config.tasks)
     with torch.no_grad():

@@ -11,14 +11,13 @@ import numpy.typing as npt
 import torch
 
 from hwmoe.model.vit import MoEViT
-from hwmoe.quant.calibrate import Progress, no_progress
+from hwmoe.quant.calibrate import Progress, batch_size, no_progress
 from hwmoe.quant.numerics import Saturations
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import Trace, run_reference
 
 Floats = npt.NDArray[np.floating[Any]]
 MAX_SQNR_DB = 200.0
-TRACE_VALUES = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,6 @@ class Evaluation:
     floats: dict[str, Floats]
 
 
-def batch_size(model: QuantizedModel) -> int:
-    """Images whose traces fit comfortably into memory."""
-    c = model.config
-    return max(1, min(128, TRACE_VALUES // (20 * c.tokens * c.dim * c.depth)))
-
-
 def evaluate(
     model: MoEViT,
     quantized: QuantizedModel,
@@ -114,7 +107,7 @@ def evaluate(
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Run raw-pixel images [N, C, H, W] through both and measure the distance."""
-    batch = batch_size(quantized)
+    batch = batch_size(quantized.config)
     exact, whole = [], []
     first: tuple[Trace, dict[str, Floats]] | None = None
     saturations, load = Saturations(), _Load(quantized)

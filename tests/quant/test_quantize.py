@@ -250,3 +250,24 @@ def test_digits_int8_keeps_the_contract() -> None:
     model = load_model("digits").eval()
     images = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
     check_contract(quantize(model, images))
+
+
+def test_constants_of_attention_gate_and_norm_stand_for_their_floats() -> None:
+    net = small(norm_eps=1e-2)
+    model, dim = net.quantized, net.config.dim
+    ranges = calibrate(net.model, net.images)
+    residual = float(np.asarray(model.scales["embed"]))
+    p = model.norm("blocks.0.norm1")
+    assert p.eps == round(dim**2 * 1e-2 / residual**2)
+    step = ranges.limit("blocks.0.norm1") / 127
+    gamma = net.model.blocks[0].norm1.weight.detach().numpy()
+    assert p.gain / 2.0 ** (p.shift - 10) * step == pytest.approx(gamma, rel=1e-3)
+    a = model.attention("blocks.0.attn")
+    q, k = (ranges.limit(f"blocks.0.{part}") / 127 for part in "qk")
+    want = q * k / (dim // 3) ** 0.5 * 46
+    assert a.score_mult / 2**a.score_shift == pytest.approx(want, rel=1e-3)
+    for task in (0, 1):
+        gate = model.gate(f"blocks.1.moe.softmax.{task}")
+        scale = float(np.asarray(model.scales[f"blocks.1.moe.gate.{task}"]))
+        assert gate.score_mult / 2**gate.score_shift == pytest.approx(scale * 32, rel=1e-3)
+        assert gate.top_k == 2

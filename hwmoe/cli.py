@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code. Errors of the user's making are one message and code 2."""
     try:
         app(arguments)
-    except HwmoeError as error:
+    except (HwmoeError, OSError) as error:  # OSError: a full disk, a folder without permission
         sys.stderr.write(f"hwmoe: {error}\n")
         return BAD_INPUT
     except SystemExit as stop:

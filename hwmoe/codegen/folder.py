@@ -41,7 +41,8 @@ def staged(folder: Path) -> Iterator[Path]:
         yield stage
         _swap(stage, folder)
     except OSError as error:
-        raise HwmoeError(f"cannot write {folder}: {error.strerror or error}") from None
+        where = f" ({error.filename})" if error.filename else ""
+        raise HwmoeError(f"cannot write {folder}: {error.strerror or error}{where}") from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

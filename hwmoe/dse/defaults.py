@@ -28,11 +28,17 @@ def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfi
     evenly over the experts. Weight beats are as wide as the board's memory can feed.
     """
     speeds = []
+    refused: HwmoeError | None = None
     budget = DSP_SHARE * board.resources.dsp
     for linear in linear_candidates(board.bytes_per_cycle):
         lanes = AttentionConfig(dim_lanes=min(16, linear.t_in))
         base = AcceleratorConfig(linear=linear, attention=lanes)
-        commands = even_commands(schedule_only(model, base), model.config, 0)
+        try:
+            program = schedule_only(model, base)
+        except HwmoeError as error:  # a memory of the model is too large for these lanes
+            refused = error
+            continue
+        commands = even_commands(program, model.config, 0)
         linear_cycles = linear_image(base, commands["linear"])
         for rows in ROWS:
             attention = lanes.model_copy(update={"rows": rows})
@@ -42,7 +48,8 @@ def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfi
                 cycles = linear_cycles + attention_image(acc, commands["attention"])
                 speeds.append((cycles, multipliers, acc))
     if not speeds:
-        raise HwmoeError(f"{board.name} has too few DSPs for the smallest machine")
+        too_few = HwmoeError(f"{board.name} has too few DSPs for the smallest machine")
+        raise refused or too_few
     fastest = min(cycles for cycles, _, _ in speeds)
     fit = [entry for entry in speeds if entry[0] <= GOOD_ENOUGH * fastest]
     return min(fit, key=lambda entry: (entry[1], entry[0]))[2]

@@ -108,7 +108,8 @@ class HardwareModel:
 
     def predict(self, images: Images, task: int = 0) -> npt.NDArray[np.float32]:
         """Logits [N, classes] of the HLS C simulation, in the float model's units."""
-        result = run_hls(self.project.program, self.compile(), self._patches(images), task)
+        patches = self._patches(images)
+        result = run_hls(self.project.program, self.compile(), patches, task)
         scale = np.asarray(self.quantized.scales[f"head.{task}"])
         logits: npt.NDArray[np.float32] = (result.logits * scale).astype(np.float32)
         return logits
@@ -139,22 +140,17 @@ class HardwareModel:
 
     def check_hls(self, images: Images, progress: Progress = no_progress) -> HlsRun:
         """HLS C simulation against the integer reference, bit by bit, all tasks."""
-        return simulate_hls(
-            self.project.program,
-            self.quantized,
-            self.compile(),
-            self._patches(images),
-            self._tasks(),
-            progress,
-        )
+        patches, program = self._patches(images), self.project.program
+        csim = self.compile()
+        return simulate_hls(program, self.quantized, csim, patches, self._tasks(), progress)
 
     def check_rtl(
         self, images: Images, progress: Progress = no_progress, stall: float = 0.0
     ) -> RtlRun:
         """Both kernels in SystemVerilog against the integer reference, all tasks."""
         folder, program = self._written(), self.project.program
-        kernels = build_kernels(program, self.project.rtl_sources(folder), folder / KEPT, progress)
         patches = self._patches(images)
+        kernels = build_kernels(program, self.project.rtl_sources(folder), folder / KEPT, progress)
         return simulate_rtl(
             program, self.quantized, patches, kernels, self._tasks(), progress, stall
         )

@@ -26,7 +26,7 @@ class Task(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
-    classes: Annotated[int, Field(ge=1, le=65536)]
+    classes: Annotated[int, Field(ge=1, le=65535)]
 
 
 class ModelConfig(BaseModel):

@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import ValidationError
 
-from hwmoe.errors import explain_validation
 from hwmoe.plan import packing
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.layout import Tiles, sized_for
+from hwmoe.plan.memory import Memory, NoMemory
 from hwmoe.plan.packing import Ints, ceil_div
 from hwmoe.plan.program import Program, Result, Space, Step
 from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.numerics import SHIFTS
 from hwmoe.quant.quantized import QuantizedModel
-
-
-def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> AcceleratorConfig:
-    """The same lanes with memories just large enough for `model`.
-
-    `HwmoeError` if the model needs more than the kernels can address.
-    """
-    c = model.config
-    tiles = _Tiles.of(accelerator, model)
-    widest = max(tiles.patch, tiles.heads, tiles.dim + tiles.hidden)
-    linear = accelerator.linear.model_copy(
-        update={"max_tokens": c.tokens, "x_words": c.tokens * widest}
-    )
-    attention = accelerator.attention.model_copy(
-        update={
-            "max_tokens": c.tokens,
-            "max_dim_tiles": ceil_div(c.head_dim, accelerator.attention.dim_lanes),
-        }
-    )
-    sized = {"linear": linear.model_dump(), "attention": attention.model_dump()}
-    try:
-        return AcceleratorConfig.model_validate(sized)
-    except ValidationError as error:
-        raise explain_validation(f"an accelerator for {c.name}", error) from None
-
-
-@dataclass(frozen=True)
-class _Tiles:
-    """Tiles of t_in lanes that one row of each kind of tensor takes."""
-
-    patch: int
-    dim: int
-    heads: int
-    hidden: int
-    head_stride: int
-
-    @classmethod
-    def of(cls, accelerator: AcceleratorConfig, model: QuantizedModel) -> _Tiles:
-        c, lanes = model.config, accelerator.linear.t_in
-        stride = ceil_div(c.head_dim, accelerator.attention.dim_lanes)
-        stride *= accelerator.attention.dim_lanes
-        hidden = [c.shared_hidden, c.expert_hidden] if c.moe_layers else []
-        if len(c.moe_layers) < c.depth:
-            hidden.append(c.dense_hidden)
-        return cls(
-            patch=ceil_div(c.patch_size, lanes),
-            dim=ceil_div(c.dim, lanes),
-            heads=ceil_div(c.heads * stride, lanes),
-            hidden=ceil_div(max(hidden), lanes),
-            head_stride=stride,
-        )
 
 
 def compile_model(model: QuantizedModel, accelerator: AcceleratorConfig) -> Program:
@@ -80,63 +27,17 @@ def compile_model(model: QuantizedModel, accelerator: AcceleratorConfig) -> Prog
 def schedule_only(model: QuantizedModel, accelerator: AcceleratorConfig) -> Program:
     """The steps of `compile_model` without their constants: fast, for cost formulas."""
     compiler = _Compiler(model, sized_for(accelerator, model))
-    compiler.memory = _NoMemory()
+    compiler.memory = NoMemory()
     return compiler.compile()
-
-
-@dataclass
-class _Memory:
-    """Constants, packed as they are first needed; tasks share what they have in common."""
-
-    params: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    weights: list[packing.Beats] = field(default_factory=list)
-    params_at: dict[str, int] = field(default_factory=dict)
-    weights_at: dict[str, int] = field(default_factory=dict)
-    n_params: int = 0
-    n_weights: int = 0
-
-    def param(self, key: str, make: Callable[[], Ints]) -> int:
-        """Where the int32 values called `key` lie; made and stored the first time."""
-        if key not in self.params_at:
-            values = make()
-            self.params_at[key] = self.n_params
-            self.params.append(values.astype(np.int32).reshape(-1))
-            self.n_params += values.size
-        return self.params_at[key]
-
-    def joined(self) -> tuple[npt.NDArray[np.int32], packing.Beats]:
-        """All constants: int32 [n] and uint8 [beats, bytes]."""
-        params = [np.zeros(0, np.int32), *self.params]
-        weights = self.weights or [np.zeros((0, 1), np.uint8)]
-        return np.concatenate(params), np.concatenate(weights)
-
-    def weight(self, key: str, make: Callable[[], packing.Beats]) -> int:
-        """Where the beats called `key` lie; made and stored the first time."""
-        if key not in self.weights_at:
-            beats = make()
-            self.weights_at[key] = self.n_weights
-            self.weights.append(beats)
-            self.n_weights += len(beats)
-        return self.weights_at[key]
-
-
-class _NoMemory(_Memory):
-    """Stores nothing; every address is 0."""
-
-    def param(self, key: str, make: Callable[[], Ints]) -> int:
-        return 0
-
-    def weight(self, key: str, make: Callable[[], packing.Beats]) -> int:
-        return 0
 
 
 class _Compiler:
     def __init__(self, model: QuantizedModel, accelerator: AcceleratorConfig) -> None:
         self.model, self.config, self.acc = model, model.config, accelerator
         self.lanes = accelerator.linear.t_in
-        self.tiles = _Tiles.of(accelerator, model)
+        self.tiles = Tiles.of(accelerator, model)
         self.modes = instruction_set().list_modes
-        self.memory: _Memory = _Memory()
+        self.memory = Memory()
         self.steps: list[Step] = []
         self.holds: dict[tuple[Space, int], str] = {}
         self._place()

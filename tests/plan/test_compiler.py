@@ -18,7 +18,8 @@ from hwmoe.errors import HwmoeError
 from hwmoe.model.zoo import seeded_model, zoo_config
 from hwmoe.plan import packing
 from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
-from hwmoe.plan.compiler import compile_model, schedule_only, sized_for
+from hwmoe.plan.compiler import compile_model, schedule_only
+from hwmoe.plan.layout import sized_for
 from hwmoe.plan.program import Program, Step
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import QuantizedModel

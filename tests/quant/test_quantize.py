@@ -239,9 +239,10 @@ def test_pixels_are_rounded_half_up_and_cut_into_patches() -> None:
     assert (far.max(), far.min()) == (127, -128) or far.max() == 127
 
 
-def test_progress_reaches_its_end() -> None:
+def test_progress_reaches_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     net = small(count=20)
+    monkeypatch.setattr("hwmoe.quant.calibrate.batch_size", lambda config: 16)
     quantize(net.model, net.images, progress=lambda what, done, total: seen.append((done, total)))
     assert seen == [(i, 4) for i in (1, 2, 3, 4)]
 

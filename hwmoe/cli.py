@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something that must be equal is not, 2 bad input, 130 inte
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -20,6 +21,7 @@ from hwmoe.report.progress import Bars
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -178,13 +180,15 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code. Errors of the user's making are one message and code 2."""
+    # A terminated run cleans up as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app(arguments)
     except (HwmoeError, OSError) as error:  # OSError: a full disk, a folder without permission
         sys.stderr.write(f"hwmoe: {error}\n")
         return BAD_INPUT
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code in (INTERRUPTED, TERMINATED):
             sys.stderr.write("hwmoe: interrupted; nothing was changed\n")
         return stop.code if isinstance(stop.code, int) else 0
     return 0

@@ -34,6 +34,7 @@ def staged(folder: Path) -> Iterator[Path]:
     check_folder(folder)
     folder = folder.absolute()
     stage = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    made = [parent for parent in stage.parents if not parent.exists()]
     try:
         stage.mkdir(parents=True)
         if (folder / KEPT).is_dir():
@@ -45,6 +46,9 @@ def staged(folder: Path) -> Iterator[Path]:
         raise HwmoeError(f"cannot write {folder}: {error.strerror or error}{where}") from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):  # it holds the result
+                parent.rmdir()
 
 
 def _swap(stage: Path, folder: Path) -> None:

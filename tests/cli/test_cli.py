@@ -218,9 +218,10 @@ def _descendants() -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
-def test_interrupt_leaves_nothing(tiny: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_leaves_nothing(tiny: Path, sent: signal.Signals, code: int) -> None:
     env = {**os.environ, "HWMOE_TEST_MARK": str(os.getpid())}
-    command = [sys.executable, "-m", "hwmoe.cli", "run", "tiny.toml", "--out", "out"]
+    command = [sys.executable, "-m", "hwmoe.cli", "run", "tiny.toml", "--out", "new/out"]
     process = subprocess.Popen(
         command, cwd=tiny, env=env, stderr=subprocess.PIPE, start_new_session=True, text=True
     )
@@ -229,9 +230,9 @@ def test_interrupt_leaves_nothing(tiny: Path) -> None:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "no compiler was started"
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted" in err
     assert "Traceback" not in err
     assert sorted(path.name for path in tiny.iterdir()) == ["tiny.toml"]

@@ -58,7 +58,7 @@ def test_a_failure_leaves_what_was_there(
         run()
     assert content(out) == old
     assert out.exists() == before
-    assert [p.name for p in tmp_path.rglob("*") if p.is_dir()] == ["deep", "out"] * before
+    assert [p.name for p in tmp_path.rglob("*") if p.is_dir()] == ["deep", "out", "sub"] * before
 
 
 def test_a_failed_swap_brings_the_old_folder_back(

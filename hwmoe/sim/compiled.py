@@ -20,6 +20,7 @@ import numpy as np
 
 from hwmoe.errors import HwmoeError
 from hwmoe.sim.compiled_build import LIBRARY, Ports, build, digest
+from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.streams import (
     ByteArray,
     StampArray,
@@ -154,7 +155,8 @@ class CompiledKernel:
                 raise fault_error(case, report.code, self.ports.names()[report.port], cycle, done)
             if status == _BROKEN:
                 text = report.message.decode(errors="replace")
-                raise HwmoeError(f"case '{case.name}': the module ended in cycle {cycle}: {text}")
+                where = f"case '{case.name}': the module ended in cycle {cycle}"
+                raise SimulationFault(f"{where}: {text}")
             if cycle >= timeout_cycles and sum(done.values()) != expected:
                 raise timeout_error(case, timeout_cycles, done)
             if progress is not None:

@@ -23,6 +23,7 @@ from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import Beats
 from hwmoe.quant.numerics import IntArray
+from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.kernel_cases import (
     SHORT,
     AttentionOp,
@@ -191,7 +192,8 @@ class CSim:
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)
         code = self._lib[function](*arguments, message, ctypes.c_int32(_MESSAGE_BYTES))
         if code != 0:
-            raise HwmoeError(f"C simulation of the HLS: {message.value.decode(errors='replace')}")
+            text = message.value.decode(errors="replace")
+            raise SimulationFault(f"C simulation of the HLS: {text}")
 
     def _check(self, program: IntArray, entry: int, weights: Beats, images: IntArray) -> int:
         """Shapes fit the program; the number of logits it stores."""

@@ -1,4 +1,4 @@
-"""Where two tensors that must be equal first differ."""
+"""What a simulation can find: tensors that differ, or hardware that misbehaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwmoe.errors import HwmoeError
 from hwmoe.plan.packing import Ints
+
+
+class SimulationFault(HwmoeError):
+    """What was simulated misbehaved: a deadlock, a breach of the handshake, a failed assertion.
+
+    Unlike other errors this is a finding about the sources, and counts as a difference.
+    """
 
 
 @dataclass(frozen=True)

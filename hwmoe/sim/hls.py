@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from hwmoe.plan.program import Program
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import Run, run_reference
 from hwmoe.sim.csim import ALL_IMAGES, NO_IMAGE, CSim, CSimResult, TraceRecord
-from hwmoe.sim.divergence import Divergence, first_divergence
+from hwmoe.sim.divergence import Divergence, SimulationFault, first_divergence
 
 Progress = Callable[[str, int, int], None]
 CHUNK_MACS = 100_000_000
@@ -32,7 +32,7 @@ class HlsRun:
     tensors: int = 0
     values: int = 0
     seconds: float = 0.0
-    divergence: Divergence | None = None
+    divergence: Divergence | SimulationFault | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -77,91 +77,81 @@ def simulate_hls(
     Stops at the first difference. One in the logits or counts of an image that was not traced
     is looked for again with a trace, so that it is named by the first wrong tensor.
     """
-    run, chosen = HlsRun(), list(tasks)
-    total = len(chosen) * len(patches)
-    for task in chosen:
-        chunk = max(1, CHUNK_MACS // model.config.macs)
-        for start in range(0, len(patches), chunk):
-            part = patches[start : start + chunk]
-            run.divergence = _logits(run, program, model, csim, part, task, start)
-            if run.divergence:
-                return run
-            progress("simulating HLS", run.images, total)
-        for image in range(min(traced, len(patches))):
-            one = patches[image : image + 1]
-            run.divergence = _tensors(run, program, model, csim, one, task, image)
-            if run.divergence:
-                return run
-    return run
+    check = _Check(program, model, csim)
+    try:
+        check.run.divergence = check.all(patches, list(tasks), progress, traced)
+    except SimulationFault as fault:
+        check.run.divergence = fault
+    return check.run
 
 
-def _logits(
-    run: HlsRun,
-    program: Program,
-    model: QuantizedModel,
-    csim: CSim,
-    patches: npt.NDArray[np.int8],
-    task: int,
-    start: int,
-) -> Divergence | None:
-    result = run_hls(program, csim, patches, task)
-    run.seconds += result.seconds
-    run.images += len(patches)
-    reference = run_reference(model, patches, task)
-    what = f"HLS {model.config.name}/{model.config.tasks[task].name}"
-    wrong = np.nonzero((result.logits != reference.logits).any(axis=1))[0]
-    if len(wrong):
-        image = int(wrong[0])
-        one = patches[image : image + 1]
-        found = _tensors(run, program, model, csim, one, task, start + image)
-        return found or first_divergence(what, "logits", reference.logits, result.logits)
-    clipped = _saturations(what, program, reference, result, task)
-    if clipped:  # the tensors around it say more: look for the first wrong one
-        for image in range(len(patches)):
-            one = patches[image : image + 1]
-            found = _tensors(run, program, model, csim, one, task, start + image)
+@dataclass
+class _Check:
+    """One comparison under way; its methods return the first difference."""
+
+    program: Program
+    model: QuantizedModel
+    csim: CSim
+    run: HlsRun = field(default_factory=HlsRun)
+
+    def all(
+        self, patches: npt.NDArray[np.int8], tasks: list[int], progress: Progress, traced: int
+    ) -> Divergence | None:
+        chunk = max(1, CHUNK_MACS // self.model.config.macs)
+        for task in tasks:
+            for start in range(0, len(patches), chunk):
+                found = self.logits(patches[start : start + chunk], task, start)
+                if found:
+                    return found
+                progress("simulating HLS", self.run.images, len(tasks) * len(patches))
+            found = self.tensors(patches[:traced], task, 0)
             if found:
                 return found
-    return clipped
+        return None
 
+    def what(self, task: int) -> str:
+        return f"HLS {self.model.config.name}/{self.model.config.tasks[task].name}"
 
-def _saturations(
-    what: str, program: Program, reference: Run, result: CSimResult, task: int
-) -> Divergence | None:
-    counts: dict[str, int] = {}
-    for index, step in program.of_task(task):
-        counts[step.site] = counts.get(step.site, 0) + int(result.saturations[index])
-    for site, count in counts.items():
-        expected = np.array([reference.saturations.get(site, 0)])
-        found = first_divergence(what, f"{site} saturations", expected, np.array([count]))
-        if found:
-            return found
-    return None
+    def logits(self, patches: npt.NDArray[np.int8], task: int, start: int) -> Divergence | None:
+        """Logits and saturation counts; if they differ, the first tensor that explains it."""
+        result = run_hls(self.program, self.csim, patches, task)
+        self.run.seconds += result.seconds
+        self.run.images += len(patches)
+        reference = run_reference(self.model, patches, task)
+        found = first_divergence(self.what(task), "logits", reference.logits, result.logits)
+        found = found or self.saturations(reference, result, task)
+        return found and (self.tensors(patches, task, start) or found)
 
+    def saturations(self, reference: Run, result: CSimResult, task: int) -> Divergence | None:
+        """Clipped values, site by site."""
+        counts: dict[str, int] = {}
+        for index, step in self.program.of_task(task):
+            counts[step.site] = counts.get(step.site, 0) + int(result.saturations[index])
+        for site, count in counts.items():
+            expected = np.array([reference.saturations.get(site, 0)])
+            name = f"{site} saturations"
+            found = first_divergence(self.what(task), name, expected, np.array([count]))
+            if found:
+                return found
+        return None
 
-def _tensors(
-    run: HlsRun,
-    program: Program,
-    model: QuantizedModel,
-    csim: CSim,
-    patches: npt.NDArray[np.int8],
-    task: int,
-    image: int,
-) -> Divergence | None:
-    """Compare every step of one image (patches [1, patches, K])."""
-    result = run_hls(program, csim, patches, task, ALL_IMAGES)
-    reference = run_reference(model, patches, task, trace=True)
-    assert reference.trace is not None
-    what = f"HLS {model.config.name}/{model.config.tasks[task].name} image {image}"
-    for name, expected, got in _pairs(program, task, reference.trace, result.trace):
-        if expected.shape != got.shape:  # another routing; of other tensors the shape is given
-            name, expected, got = f"{name} length", *_lengths(expected, got)
-        found = first_divergence(what, name, expected, got)
-        if found:
-            return found
-        run.tensors += 1
-        run.values += got.size
-    return None
+    def tensors(self, patches: npt.NDArray[np.int8], task: int, start: int) -> Divergence | None:
+        """Every step of every image; the first of them is image `start`."""
+        for image in range(len(patches)):
+            one = patches[image : image + 1]
+            result = run_hls(self.program, self.csim, one, task, ALL_IMAGES)
+            reference = run_reference(self.model, one, task, trace=True)
+            assert reference.trace is not None
+            what = f"{self.what(task)} image {start + image}"
+            for name, expected, got in _pairs(self.program, task, reference.trace, result.trace):
+                if expected.shape != got.shape:  # another routing; other shapes are given
+                    name, expected, got = f"{name} length", *_lengths(expected, got)
+                found = first_divergence(what, name, expected, got)
+                if found:
+                    return found
+                self.run.tensors += 1
+                self.run.values += got.size
+        return None
 
 
 def traced_tensors(

@@ -14,7 +14,7 @@ from hwmoe.plan.program import Program
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim.compiled import CompiledKernel
-from hwmoe.sim.divergence import Divergence, first_divergence
+from hwmoe.sim.divergence import Divergence, SimulationFault, first_divergence
 from hwmoe.sim.kernel_cases import SHORT, attention_widths, linear_widths
 from hwmoe.sim.model_cases import KernelStep, ModelCases, stream_case
 from hwmoe.sim.streams import StreamResult
@@ -45,7 +45,7 @@ class RtlRun:
     cycles: int = 0
     seconds: float = 0.0
     kernels: dict[str, KernelCycles] = field(default_factory=dict)
-    divergence: Divergence | None = None
+    divergence: Divergence | SimulationFault | None = None
 
 
 def build_kernels(
@@ -95,14 +95,14 @@ def simulate_rtl(
         assert reference.trace is not None
         cases = ModelCases(program, task, {**reference.trace, "image": one})
         for name, kernel in kernels.items():
+            what = f"RTL {program_name(model, task)} image {image} {name}"
             items = cases.linear() if name == "linear" else cases.attention()
-            label = f"{program_name(model, task)} image {image} {name}"
-            case = stream_case(label, name, items, _bare(kernel.ports.inputs))
-            beats = sum(len(data) for data in case.inputs.values())
-            limit = 10_000 + TIMEOUT_FACTOR * (beats + case.outputs[f"m_axis_{SHORT[name]}"])
-            result = kernel.run(case, stall=stall, seed=image, timeout_cycles=limit)
+            try:
+                result = _simulate(kernel, what, name, items, stall, image)
+            except SimulationFault as fault:
+                run.divergence = fault
+                return run
             _account(run, name, items, result)
-            what = f"RTL {label}"
             run.divergence = _compare(what, name, cases, items, result, run) or _clipped(
                 what, items, result, reference.saturations
             )
@@ -111,6 +111,15 @@ def simulate_rtl(
         run.images += 1
         progress("simulating RTL", done + 1, len(pairs))
     return run
+
+
+def _simulate(
+    kernel: CompiledKernel, what: str, name: str, items: list[KernelStep], stall: float, seed: int
+) -> StreamResult:
+    """All commands of an image, with a limit of cycles that only a deadlock reaches."""
+    case = stream_case(what, name, items, _bare(kernel.ports.inputs))
+    limit = 10_000 + TIMEOUT_FACTOR * sum(case.expected().values())
+    return kernel.run(case, stall=stall, seed=seed, timeout_cycles=limit)
 
 
 def program_name(model: QuantizedModel, task: int) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmoe.errors import HwmoeError
+from hwmoe.sim.divergence import SimulationFault
 
 ByteArray = npt.NDArray[np.uint8]
 StampArray = npt.NDArray[np.int64]
@@ -123,9 +124,9 @@ def progress_table(case: StreamCase, done: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def timeout_error(case: StreamCase, cycles: int, done: Mapping[str, int]) -> HwmoeError:
+def timeout_error(case: StreamCase, cycles: int, done: Mapping[str, int]) -> SimulationFault:
     """The error of a run that did not finish within `cycles`."""
-    return HwmoeError(
+    return SimulationFault(
         f"case '{case.name}' did not finish within {cycles} cycles: a deadlock, or raise"
         f" timeout_cycles. Beats transferred:\n{progress_table(case, done)}"
     )
@@ -133,10 +134,10 @@ def timeout_error(case: StreamCase, cycles: int, done: Mapping[str, int]) -> Hwm
 
 def fault_error(
     case: StreamCase, code: int, port: str, cycle: int, done: Mapping[str, int]
-) -> HwmoeError:
+) -> SimulationFault:
     """The error of a breach of the handshake by `port` in `cycle` (negative: during reset)."""
     what = FAULTS[code].format(expected=case.expected().get(port, 0))
-    return HwmoeError(
+    return SimulationFault(
         f"case '{case.name}': {port} {what}, in cycle {cycle}. Beats transferred:\n"
         f"{progress_table(case, done)}"
     )

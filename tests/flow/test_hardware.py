@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MACHINES
+from flow_machines import MACHINES
 from small_models import Small, small
 
 from hwmoe.codegen.project import Project

@@ -113,7 +113,9 @@ def quantize(
 
     with Bars() as bars:
         result = quantize_file(model, out, experts.value, images, percentile, bars.update)
-    finish(result, as_json, lambda console: console.print(f"{out}: {result['says']}"))
+    finish(
+        result, as_json, lambda console: console.print(f"{out}: {result['says']}", soft_wrap=True)
+    )
 
 
 @app.command()
@@ -166,6 +168,16 @@ def compare(
     with Bars() as bars:
         result = compare_folder(folder, model, images, count, bars.update)
     finish(result, as_json, lambda console: show_comparison(result, console))
+
+
+@app.command()
+def synth(folder: Folder, as_json: AsJson = False) -> None:
+    """Cells of the SystemVerilog on the board, by Yosys: no place and route, no clock."""
+    from hwmoe.flow.synth import show_synthesis, synth_folder
+
+    with Bars() as bars:
+        result = synth_folder(folder, bars.update)
+    finish(result, as_json, lambda console: show_synthesis(result, console))
 
 
 @app.command()

@@ -42,8 +42,9 @@ class QuantizedModel:
 
     def __str__(self) -> str:
         stored = sum(p.weight.size for p in self.ops.values() if isinstance(p, LinearParams))
+        numbers = f"int8 with {self.experts} experts" if self.config.moe_layers else "int8"
         return (
-            f"{self.config.name}: int8 with {self.experts} experts, {stored:,} weights, "
+            f"{self.config.name}: {numbers}, {stored:,} weights, "
             f"{len(self.ops)} operations, calibrated by {self.calibration}"
         )
 

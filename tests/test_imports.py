@@ -17,10 +17,11 @@ ALLOWED = {
     "codegen": {"model", "quant", "plan"},
     "sim": {"model", "quant", "plan", "codegen"},
     "dse": {"model", "quant", "plan", "codegen"},
+    "synth": {"model", "quant", "plan", "codegen"},
     "report": {"model", "quant", "plan", "codegen", "sim", "dse"},
-    "flow": {"model", "quant", "plan", "codegen", "sim", "dse", "report"},
+    "flow": {"model", "quant", "plan", "codegen", "sim", "dse", "synth", "report"},
 }
-EVERYWHERE = {"errors", "boards"}
+EVERYWHERE = {"errors", "boards", "process"}
 
 
 def imported(path: Path) -> set[str]:

@@ -13,11 +13,10 @@ MAX_HEAD_DIM = 2048  # a distance of scores, below 2^15 * head_dim, is a 27-bit 
 P_STAGE = 7  # stages from a beat that is taken to its probability, at the multipliers
 PRODUCT_STAGE = P_STAGE + 3
 
-_PRIMITIVES = ("hwmoe_ram_sdp", "hwmoe_skid")
+_PRIMITIVES = ("hwmoe_adder_tree", "hwmoe_ram_sdp", "hwmoe_skid")
 _MODULES = (
     "hwmoe_attn_delay",
     "hwmoe_attn_valid",
-    "hwmoe_attn_tree",
     "hwmoe_attn_mul",
     "hwmoe_attn_score",
     "hwmoe_attn_acc",

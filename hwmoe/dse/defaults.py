@@ -58,14 +58,16 @@ def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfi
 def multipliers_of(acc: AcceleratorConfig) -> int:
     """Multipliers of up to 27 x 18 bits in the SystemVerilog of both kernels, a DSP48E2 each.
 
-    Linear: a MAC each, one a rescaling lane and one address. Attention: two query rows share the
-    multipliers of the array; one for each row's index and for each lane of the output.
+    Linear: a MAC each, one a rescaling lane, and one for addresses of more than 7 bits (shorter
+    ones are multiplied in LUTs). Attention: two query rows share the multipliers of the array; one
+    for each row's index and for each lane of the output.
     """
     linear, attention = acc.linear, acc.attention
     lanes = attention.dim_lanes * attention.head_units
     array = ceil_div(attention.rows, 2) * lanes
     rescaling = attention.rows * attention.head_units + lanes
-    return linear.macs_per_cycle + linear.t_epi + 1 + array + rescaling
+    address = int(linear.x_words > 128)
+    return linear.macs_per_cycle + linear.t_epi + address + array + rescaling
 
 
 def linear_candidates(bytes_per_cycle: float) -> Iterator[LinearConfig]:

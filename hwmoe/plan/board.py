@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwmoe.errors import HwmoeError, explain_validation
 
@@ -24,7 +24,7 @@ class _Data(BaseModel):
 
 
 class Resources(_Data):
-    """What the part holds; BRAM in blocks of 36 Kbit."""
+    """What the part holds; BRAM in blocks of 36 Kbit, `slr_share` of the LUTs of each SLR."""
 
     lut: Count
     ff: Count
@@ -32,6 +32,20 @@ class Resources(_Data):
     bram36: Count
     uram: Annotated[int, Field(ge=0)]
     slrs: Count = 1
+    slr_share: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Resources:
+        if self.slr_share and len(self.slr_share) != self.slrs:
+            raise ValueError(f"slr_share has {len(self.slr_share)} entries for slrs={self.slrs}")
+        if self.slr_share and abs(sum(self.slr_share) - 1) > 1e-6:
+            raise ValueError(f"slr_share must sum to 1, not {sum(self.slr_share):g}")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of each SLR: as given, otherwise equal."""
+        return self.slr_share or (1 / self.slrs,) * self.slrs
 
 
 class Memory(_Data):

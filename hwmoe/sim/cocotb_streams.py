@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwmoe.errors import HwmoeError
-from hwmoe.sim.process import run_tool, tail
+from hwmoe.process import run_tool, tail
 from hwmoe.sim.streams import (
     StreamCase,
     StreamResult,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hwmoe.codegen.render import render
 from hwmoe.errors import HwmoeError
-from hwmoe.sim.process import run_tool
+from hwmoe.process import run_tool
 from hwmoe.sim.streams import DRAIN_CYCLES, POISON, RESET_CYCLES
 from hwmoe.sim.verilator import COMMON_FLAGS, build_key, verilator_env
 

@@ -22,6 +22,7 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import Beats
+from hwmoe.process import run_tool
 from hwmoe.quant.numerics import IntArray
 from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.kernel_cases import (
@@ -33,7 +34,6 @@ from hwmoe.sim.kernel_cases import (
     linear_case,
     linear_widths,
 )
-from hwmoe.sim.process import run_tool
 from hwmoe.sim.streams import StreamCase, StreamResult
 
 NO_IMAGE, ALL_IMAGES = -1, -2

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwmoe.plan import packing
-from hwmoe.plan.accelerator import AttentionConfig, LinearConfig
+from hwmoe.plan.accelerator import AttentionConfig, LayerNormConfig, LinearConfig
 from hwmoe.plan.packing import ceil_div
-from hwmoe.quant.kernels import AttentionParams, LinearParams
+from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 from hwmoe.quant.numerics import SHIFTS, IntArray
 from hwmoe.sim.streams import StreamCase
 
-SHORT = {"linear": "y", "attention": "o"}
+SHORT = {"linear": "y", "attention": "o", "layernorm": "y", "gate": "y"}
 """The output port of each kernel, by short name."""
 
 
@@ -135,6 +135,73 @@ class AttentionOp:
         return ceil_div(heads, cfg.head_units) * tokens * ceil_div(dim, cfg.dim_lanes)
 
 
+@dataclass(frozen=True, eq=False)
+class LayerNormOp:
+    """One command of the LayerNorm kernel: x int16 [T, D]."""
+
+    x: IntArray
+    params: NormParams
+
+    def command(self, cfg: LayerNormConfig) -> dict[str, int]:
+        """Field values of the command beat."""
+        tokens, dim = self.x.shape
+        return {
+            "n_tok": tokens,
+            "tiles": ceil_div(dim, cfg.lanes),
+            "dim": dim,
+            "shift": SHIFTS.index(self.params.shift),
+            "eps": self.params.eps,
+        }
+
+    def inputs(self, cfg: LayerNormConfig) -> dict[str, packing.Beats]:
+        """Beats by short port name."""
+        return {
+            "cmd": packing.pack_fields(packing.LAYERNORM_COMMAND, self.command(cfg)),
+            "x": packing.pack_tokens(self.x, cfg.lanes),
+            "p": packing.pack_norm_params(self.params.gain, self.params.bias, cfg.lanes),
+        }
+
+    def decode(self, beats: packing.Beats) -> IntArray:
+        """Output beats of this command -> int8 [T, D]."""
+        return packing.unpack_tokens(beats, *self.x.shape)
+
+    def output_beats(self, cfg: LayerNormConfig) -> int:
+        return len(self.x) * ceil_div(self.x.shape[1], cfg.lanes)
+
+
+@dataclass(frozen=True, eq=False)
+class GateOp:
+    """One command of the gate kernel: logits int16 [T, experts]."""
+
+    logits: IntArray
+    params: GateParams
+
+    def command(self) -> dict[str, int]:
+        """Field values of the command beat."""
+        return {
+            "n_tok": len(self.logits),
+            "experts": self.logits.shape[1],
+            "k": self.params.top_k,
+            "shift": SHIFTS.index(self.params.score_shift),
+            "score_mult": self.params.score_mult,
+        }
+
+    def inputs(self) -> dict[str, packing.Beats]:
+        """Beats by short port name."""
+        return {
+            "cmd": packing.pack_fields(packing.GATE_COMMAND, self.command()),
+            "x": packing.as_beats(self.logits.astype(np.int16), self.logits.size),
+        }
+
+    def decode(self, beats: packing.Beats) -> tuple[IntArray, IntArray]:
+        """Output beats of this command -> experts and scores, uint16 [T, k] each."""
+        pairs = beats.reshape(-1).view("<u2").reshape(len(self.logits), -1, 2)
+        return pairs[..., 0], pairs[..., 1]
+
+    def output_beats(self) -> int:
+        return len(self.logits) * self.params.top_k
+
+
 def linear_widths(cfg: LinearConfig) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes a beat of each input and output port of `hwmoe_linear`, by short name."""
     inputs = dict(cmd=16, x=cfg.t_in, list=2, table=1, w=cfg.t_in * cfg.w_rows, p=8 * cfg.t_epi)
@@ -145,6 +212,16 @@ def attention_widths(cfg: AttentionConfig) -> tuple[dict[str, int], dict[str, in
     """Bytes a beat of each input and output port of `hwmoe_attention`, by short name."""
     width = cfg.head_units * cfg.dim_lanes
     return dict(cmd=16, q=width, k=width, v=width), {"o": width, "status": 4}
+
+
+def layernorm_widths(cfg: LayerNormConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes a beat of each input and output port of `hwmoe_layernorm`, by short name."""
+    return dict(cmd=16, x=2 * cfg.lanes, p=8 * cfg.lanes), {"y": cfg.lanes, "status": 4}
+
+
+def gate_widths() -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes a beat of each input and output port of `hwmoe_gate`, by short name."""
+    return dict(cmd=16, x=2), {"y": 4, "status": 4}
 
 
 def join(
@@ -179,3 +256,16 @@ def attention_case(cfg: AttentionConfig, name: str, ops: Sequence[AttentionOp]) 
     beats = sum(op.output_beats(cfg) for op in ops)
     widths = attention_widths(cfg)[0]
     return join("attention", name, [op.inputs(cfg) for op in ops], widths, beats)
+
+
+def layernorm_case(cfg: LayerNormConfig, name: str, ops: Sequence[LayerNormOp]) -> StreamCase:
+    """Commands back to back as one case of `hwmoe_layernorm`."""
+    beats = sum(op.output_beats(cfg) for op in ops)
+    widths = layernorm_widths(cfg)[0]
+    return join("layernorm", name, [op.inputs(cfg) for op in ops], widths, beats)
+
+
+def gate_case(name: str, ops: Sequence[GateOp]) -> StreamCase:
+    """Commands back to back as one case of `hwmoe_gate`."""
+    beats = sum(op.output_beats() for op in ops)
+    return join("gate", name, [op.inputs() for op in ops], gate_widths()[0], beats)

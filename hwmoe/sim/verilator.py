@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from hwmoe.errors import HwmoeError
-from hwmoe.sim.process import run_tool
+from hwmoe.process import run_tool
 
 LINT_SECONDS = 600.0
 # Kernels have no delays: `#5` in one is a mistake, and with --timing g++ would need coroutines.

@@ -10,8 +10,8 @@ from hls_cases import CONFIGS, LIMITS, project
 from hwmoe.codegen.hls import CSIM_SOURCES, TOP_SOURCES, HlsLimits, hls_files
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.isa import instruction_set
+from hwmoe.process import run_tool
 from hwmoe.sim.csim import WARNINGS, CSim, build
-from hwmoe.sim.process import run_tool
 
 
 @pytest.mark.parametrize("name", CONFIGS)

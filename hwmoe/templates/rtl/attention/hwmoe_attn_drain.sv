@@ -130,12 +130,12 @@ module hwmoe_attn_drain #(
     end
   endgenerate
 
-  hwmoe_attn_tree #(
+  hwmoe_adder_tree #(
       .N(LANES * UNITS),
       .W(2)
   ) tree (
       .clk,
-      .x(ones),
+      .terms(ones),
       .sum(count)
   );
 

@@ -69,12 +69,12 @@ module hwmoe_attn_row #(
       .rdata(q)
   );
 
-  hwmoe_attn_tree #(
+  hwmoe_adder_tree #(
       .N(LANES),
       .W(16)
   ) tree (
       .clk,
-      .x(product),
+      .terms(product),
       .sum(dot)
   );
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hwmoe.errors import HwmoeError
-from hwmoe.sim.process import run_tool
+from hwmoe.process import run_tool
 
 # A tool whose child ignores SIGTERM: the group has to be killed to be rid of it.
 STUBBORN = "(trap '' TERM; echo $BASHPID > child.tmp; mv child.tmp child; sleep 60) & wait"
@@ -58,7 +58,7 @@ def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_kills_the_whole_group(tmp_path: Path) -> None:
-    code = f"from hwmoe.sim.process import run_tool; run_tool(['bash', '-c', {STUBBORN!r}])"
+    code = f"from hwmoe.process import run_tool; run_tool(['bash', '-c', {STUBBORN!r}])"
     root = Path(__file__).parents[2]
     env = os.environ | {"PYTHONPATH": str(root)}
     parent = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Sizes of the two kernels: what the HLS and SystemVerilog templates are rendered with."""
+"""Sizes of the kernels: what the HLS and SystemVerilog templates are rendered with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Lanes = Annotated[int, Field(ge=1, le=1024)]
+MAX_NORM_DIM = 1024  # docs/numerics.md, section 4
 
 
 class LinearConfig(BaseModel):
@@ -64,6 +65,40 @@ class AttentionConfig(BaseModel):
     @property
     def macs_per_cycle(self) -> int:
         return self.rows * self.dim_lanes * self.head_units
+
+
+class LayerNormConfig(BaseModel):
+    """The LayerNorm kernel: ``lanes`` channels a cycle, up to ``max_tiles`` words of them a token.
+
+    Not part of `AcceleratorConfig` yet: the kernel exists in SystemVerilog by itself, and no flow
+    places it beside the other two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lanes: Annotated[int, Field(ge=1, le=64)] = 8
+    max_tiles: Annotated[int, Field(ge=1, le=1024)] = 48
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LayerNormConfig:
+        if self.lanes * (self.max_tiles - 1) >= MAX_NORM_DIM:
+            raise ValueError(
+                f"max_tiles={self.max_tiles} words of lanes={self.lanes} are more than the "
+                f"{MAX_NORM_DIM} channels that LayerNorm's numbers allow"
+            )
+        return self
+
+
+class GateConfig(BaseModel):
+    """The gate kernel: up to ``max_k`` of up to ``max_experts`` experts a token, a logit a cycle.
+
+    Not part of `AcceleratorConfig` yet, as `LayerNormConfig` is not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_experts: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_k: Annotated[int, Field(ge=1, le=8)] = 4
 
 
 class AcceleratorConfig(BaseModel):

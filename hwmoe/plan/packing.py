@@ -38,6 +38,23 @@ ATTENTION_COMMAND = (
     ("score_mult", 32),
     ("out_mult", 32),
 )
+LAYERNORM_COMMAND = (
+    ("n_tok", 16),
+    ("tiles", 16),
+    ("dim", 16),
+    ("shift", 8),
+    ("reserved", 8),
+    ("eps", 64),
+)
+GATE_COMMAND = (
+    ("n_tok", 16),
+    ("experts", 16),
+    ("k", 8),
+    ("shift", 8),
+    ("reserved", 16),
+    ("score_mult", 32),
+    ("reserved_2", 32),
+)
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -113,6 +130,23 @@ def pack_params(cfg: LinearConfig, bias: Ints, multiplier: Ints) -> Beats:
     both = np.stack([bias, multiplier], axis=1).astype("<i4")
     padded = pad_to(both, 0, cfg.t_epi)
     return as_beats(padded, len(padded) // cfg.t_epi)
+
+
+def pack_tokens(x: Ints, lanes: int) -> Beats:
+    """int16 [T, D] -> a beat for each token and tile: token after token."""
+    padded = pad_to(x.astype("<i2"), 1, lanes)
+    return as_beats(padded, padded.size // lanes)
+
+
+def unpack_tokens(beats: Beats, tokens: int, channels: int) -> Ints:
+    """Beats of int8 in the order of `pack_tokens` -> int8 [T, D]."""
+    return beats.view(np.int8).reshape(tokens, -1)[:, :channels]
+
+
+def pack_norm_params(gain: Ints, bias: Ints, lanes: int) -> Beats:
+    """gain and bias int32 [D] -> 64 bits a channel, the gain lowest, `lanes` channels a beat."""
+    both = pad_to(np.stack([gain, bias], axis=1).astype("<i4"), 0, lanes)
+    return as_beats(both, len(both) // lanes)
 
 
 def pack_heads(cfg: AttentionConfig, tensor: Ints, repeat: int) -> Beats:

@@ -113,7 +113,10 @@ def _layers(report: Report) -> list[View]:
         mine = [row for row in rows if row["task"] == task]
         lowest = sorted((r for r in mine if known(r["sqnr_db"])), key=lambda r: r["sqnr_db"])[:3]
         chart = Markup(plots.sqnr_chart(mine, f"sqnr{index}", limits))
-        views.append({"task": task, "rows": mine, "lowest": lowest, "chart": chart})
+        experts = any(".experts." in row["name"] for row in mine)
+        views.append(
+            {"task": task, "rows": mine, "lowest": lowest, "chart": chart, "has_experts": experts}
+        )
     return views
 
 

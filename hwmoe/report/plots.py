@@ -129,12 +129,16 @@ def _places(names: Sequence[str]) -> list[str]:
 
 def _mark_blocks(axes: Axes, names: Sequence[str]) -> None:
     """Blocks as bands along x, numbered below."""
-    ticks, labels = [], []
+    ticks: list[float] = []
+    labels: list[str] = []
     for band, (label, group) in enumerate(groupby(enumerate(_places(names)), lambda item: item[1])):
         where = [i for i, _ in group]
         if band % 2:
             axes.axvspan(where[0] - 0.5, where[-1] + 0.5, color=_BAND, linewidth=0, zorder=0)
-        ticks.append((where[0] + where[-1]) / 2)
+        centre = (where[0] + where[-1]) / 2
+        if ticks and centre - ticks[-1] < 0.04 * len(names):  # no room for both labels
+            labels[-1] = ""
+        ticks.append(centre)
         labels.append(label)
     axes.set_xticks(ticks, labels)
     axes.set_xlim(-0.5, len(names) - 0.5)
@@ -145,8 +149,9 @@ def sqnr_chart(rows: Rows, name: str, limits: tuple[float, float]) -> str:
     """SQNR of every tensor of one task; the residual stream as a line, the lowest one ringed."""
     with _style(name):
         figure, axes = _figure(2.7)
-        values = [row["sqnr_db"] for row in rows]
-        seen = [i for i, value in enumerate(values) if known(value)]
+        seen = [i for i, row in enumerate(rows) if known(row["sqnr_db"])]
+        bottom, top = max(limits[0], -10.0), min(limits[1], 80.0)  # values beyond are drawn there
+        values = {i: min(max(rows[i]["sqnr_db"], bottom), top) for i in seen}
         stream = [i for i in seen if rows[i]["name"].rpartition(".")[2] in _RESIDUAL]
         others = [i for i in seen if i not in stream]
         heights = [values[i] for i in others], [values[i] for i in stream]
@@ -161,11 +166,11 @@ def sqnr_chart(rows: Rows, name: str, limits: tuple[float, float]) -> str:
             label="residual stream",
         )
         if seen:
-            low = min(seen, key=lambda i: values[i])
+            low = min(seen, key=lambda i: rows[i]["sqnr_db"])
             axes.plot([low], [values[low]], "o", markersize=11, fillstyle="none", color=_BAD)
             side = {low < 0.1 * len(rows): "left", low > 0.9 * len(rows): "right"}
             axes.annotate(
-                f"lowest: {values[low]:.1f} dB",
+                f"lowest: {rows[low]['sqnr_db']:.1f} dB",
                 (low, values[low]),
                 xytext=(0, -9),
                 textcoords="offset points",
@@ -181,11 +186,14 @@ def sqnr_chart(rows: Rows, name: str, limits: tuple[float, float]) -> str:
 
 
 def sqnr_limits(rows: Rows) -> tuple[float, float]:
-    """One scale for the charts of all tasks."""
-    values = [row["sqnr_db"] for row in rows if known(row["sqnr_db"])]
+    """One scale for the charts of all tasks, with room for a label below the lowest tensor.
+
+    A tensor that is exact (200 dB) or whose signal is zero (-200 dB) must not flatten the rest.
+    """
+    values = [min(max(row["sqnr_db"], -10.0), 80.0) for row in rows if known(row["sqnr_db"])]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    margin = 0.08 * (high - low) + 1
-    return min(0.0, low - margin), high + margin
+    span = max(high - low, 10.0)
+    return min(0.0, low - 0.22 * span), high + 0.08 * span
 
 
 def ranges_chart(rows: Rows, name: str) -> str:

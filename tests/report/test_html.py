@@ -11,6 +11,7 @@ import pytest
 from report_data import make_pictures
 
 from hwmoe.report.html import Pictures, write_html
+from hwmoe.report.plots import sqnr_chart, sqnr_limits
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
 
@@ -95,6 +96,7 @@ def test_without_labels_experts_and_simulation(
 ) -> None:
     _, outline = read(dense, pictures, tmp_path)
     assert "Bit-exact with" not in outline.text
+    assert "cycles are predicted by formulas" in outline.text
     assert "nan" not in outline.text.lower().split()
     assert "None" not in outline.text
 
@@ -120,3 +122,21 @@ def test_images_of_other_shapes(
     report: dict[str, Any], tmp_path: Path, channels: int, grid: tuple[int, int]
 ) -> None:
     read(report, make_pictures(heads=1, grid=grid, channels=channels), tmp_path)
+
+
+def test_exact_and_empty_tensors_do_not_flatten_the_chart(report: dict[str, Any]) -> None:
+    rows = report["layers"]
+    before = sqnr_limits(rows)
+    rows[3]["sqnr_db"], rows[4]["sqnr_db"], rows[5]["sqnr_db"] = 200.0, -200.0, None
+    low, high = sqnr_limits(rows)
+    assert before[0] <= 0 < before[1]
+    assert -40 < low < high < 100
+    assert "lowest: -200.0 dB" in sqnr_chart(rows, "name", (low, high))
+
+
+def test_what_ternary_costs_is_said(
+    report: dict[str, Any], pictures: Pictures, tmp_path: Path
+) -> None:
+    report["experts"] = "ternary"
+    _, outline = read(report, pictures, tmp_path)
+    assert "PyTorch keeps full-precision experts" in outline.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,18 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def fixed(template: str) -> str:
+    """The text of `template`, a path below hwmoe/templates, as it stands: nothing is placed."""
+    loader = environment().loader
+    assert loader is not None
+    return loader.get_source(environment(), template)[0]
+
+
+def sources(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """File name -> text of fixed SystemVerilog modules in `folder`, below hwmoe/templates."""
+    return {f"{name}.sv": fixed(f"{folder}/{name}.sv") for name in names}
 
 
 def render(template: str, **context: Any) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hwmoe.codegen.render import environment, render
+from hwmoe.codegen.render import render, sources
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AttentionConfig
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.packing import ceil_div, log2_ceil
 from hwmoe.quant.numerics import EXP7, EXP7_STEPS, SHIFTS
 
 TOP = "hwmoe_attention"
@@ -29,11 +29,6 @@ _MODULES = (
 )
 
 
-def log2_ceil(n: int) -> int:
-    """Bits that number n things; 0 for one."""
-    return (n - 1).bit_length()
-
-
 def settle_cycles(cfg: AttentionConfig) -> int:
     """Cycles from the last output beat until its clipped values are counted in the status."""
     return max(1, log2_ceil(cfg.head_units * cfg.dim_lanes) - 2)
@@ -50,20 +45,13 @@ def attention_rtl(cfg: AttentionConfig, banner: str = "Made by hwmoe.") -> dict[
             f"attention: dim_lanes * max_dim_tiles is {head_dim}, more than {MAX_HEAD_DIM}:"
             " lower max_dim_tiles"
         )
-    files = {f"{name}.sv": _fixed(f"lib/{name}.sv") for name in _PRIMITIVES}
-    files |= {f"{name}.sv": _fixed(f"attention/{name}.sv") for name in _MODULES}
+    files = sources("rtl/lib", _PRIMITIVES) | sources("rtl/attention", _MODULES)
     files["hwmoe_attn_exp7.sv"] = render(
         "rtl/attention/hwmoe_attn_exp7.sv.j2", exp7=[int(v) for v in EXP7], steps=EXP7_STEPS
     )
     files["hwmoe_attn_prob.sv"] = render("rtl/attention/hwmoe_attn_prob.sv.j2", **_rescaling())
     files[f"{TOP}.sv"] = render(f"rtl/{TOP}.sv.j2", **_sizes(cfg), banner=banner)
     return files
-
-
-def _fixed(path: str) -> str:
-    loader = environment().loader
-    assert loader is not None
-    return loader.get_source(environment(), f"rtl/{path}")[0]
 
 
 def _sizes(cfg: AttentionConfig) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwmoe.codegen.render import environment, render
+from hwmoe.codegen.render import render, sources
 from hwmoe.plan.accelerator import GateConfig
 from hwmoe.quant.numerics import EXP15, SHIFTS
 
@@ -17,8 +17,7 @@ _MODULES = ("hwmoe_gate_div", "hwmoe_gate_seq", "hwmoe_gate_top")
 
 def gate_rtl(cfg: GateConfig, banner: str = "Made by hwmoe.") -> dict[str, str]:
     """File name -> text of `hwmoe_gate` with every module it needs; same text each time."""
-    files = {f"{name}.sv": _fixed(f"lib/{name}.sv") for name in _PRIMITIVES}
-    files |= {f"{name}.sv": _fixed(f"gate/{name}.sv") for name in _MODULES}
+    files = sources("rtl/lib", _PRIMITIVES) | sources("rtl/gate", _MODULES)
     files["hwmoe_gate_weight.sv"] = render(
         "rtl/gate/hwmoe_gate_weight.sv.j2", exp15=[int(v) for v in EXP15], shifts=SHIFTS
     )
@@ -32,9 +31,3 @@ def gate_rtl(cfg: GateConfig, banner: str = "Made by hwmoe.") -> dict[str, str]:
         banner=banner,
     )
     return files
-
-
-def _fixed(path: str) -> str:
-    loader = environment().loader
-    assert loader is not None
-    return loader.get_source(environment(), f"rtl/{path}")[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hwmoe.codegen.render import environment, render
+from hwmoe.codegen.render import render, sources
 from hwmoe.plan.accelerator import LayerNormConfig
+from hwmoe.plan.packing import log2_ceil
 
 TOP = "hwmoe_layernorm"
 ROW_LATENCY = 42  # from S and Q to their row result: V, normalization, square root, division
@@ -25,11 +26,6 @@ _MODULES = (
 _SMALL = 64  # parameter memories up to this depth are distributed: they are wide and shallow
 
 
-def log2_ceil(n: int) -> int:
-    """Bits that number n things; 0 for one."""
-    return (n - 1).bit_length()
-
-
 def settle_cycles(cfg: LayerNormConfig) -> int:
     """Cycles until the clipped values of a beat that has just left are counted in the status."""
     return log2_ceil(cfg.lanes) + 1
@@ -37,16 +33,9 @@ def settle_cycles(cfg: LayerNormConfig) -> int:
 
 def layernorm_rtl(cfg: LayerNormConfig, banner: str = "Made by hwmoe.") -> dict[str, str]:
     """File name -> text of `hwmoe_layernorm` with every module it needs; same text each time."""
-    files = {f"{name}.sv": _fixed(f"lib/{name}.sv") for name in _PRIMITIVES}
-    files |= {f"{name}.sv": _fixed(f"layernorm/{name}.sv") for name in _MODULES}
+    files = sources("rtl/lib", _PRIMITIVES) | sources("rtl/layernorm", _MODULES)
     files[f"{TOP}.sv"] = render(f"rtl/{TOP}.sv.j2", **_sizes(cfg), banner=banner)
     return files
-
-
-def _fixed(path: str) -> str:
-    loader = environment().loader
-    assert loader is not None
-    return loader.get_source(environment(), f"rtl/{path}")[0]
 
 
 def _sizes(cfg: LayerNormConfig) -> dict[str, object]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from hwmoe.codegen.render import render
+from hwmoe.codegen.render import render, sources
 from hwmoe.plan.accelerator import LinearConfig
-from hwmoe.plan.packing import LINEAR_COMMAND, LINEAR_FLAGS, ceil_div
+from hwmoe.plan.packing import LINEAR_COMMAND, LINEAR_FLAGS, ceil_div, log2_ceil
 from hwmoe.quant.numerics import FORMAT
-
-_LIBRARY = Path(__file__).parents[1] / "templates" / "rtl" / "lib"
 
 LINEAR_LIBRARY = (
     "hwmoe_acc_bank",
@@ -40,16 +37,12 @@ PARAMS = 8  # parameter beats waiting: more than their way to the bias adder
 
 def mac_latency(cfg: LinearConfig) -> int:
     """Cycles from an activation to its sum (hwmoe_mac_tile)."""
-    return 3 + clog2(cfg.t_in)
+    return 3 + log2_ceil(cfg.t_in)
 
 
 def flush_cycles(cfg: LinearConfig) -> int:
     """What the drain waits after a command's last read: data and clip count have arrived."""
-    return max(EPILOGUE_LATENCY, EPILOGUE_LATENCY - 2 + clog2(cfg.t_epi))
-
-
-def clog2(value: int) -> int:
-    return (value - 1).bit_length()
+    return max(EPILOGUE_LATENCY, EPILOGUE_LATENCY - 2 + log2_ceil(cfg.t_epi))
 
 
 @dataclass(frozen=True)
@@ -86,14 +79,14 @@ class _Queue:
 
 def linear_rtl(cfg: LinearConfig) -> dict[str, str]:
     """SystemVerilog of the kernel for one configuration: file name -> text, top `hwmoe_linear`."""
-    files = {f"{name}.sv": (_LIBRARY / f"{name}.sv").read_text() for name in LINEAR_LIBRARY}
+    files = sources("rtl/lib", LINEAR_LIBRARY)
     files["hwmoe_linear.sv"] = render("rtl/hwmoe_linear.sv.j2", **_context(cfg))
     return dict(sorted(files.items()))
 
 
 def _context(cfg: LinearConfig) -> dict[str, object]:
     groups = ceil_div(cfg.max_tokens, cfg.t_tok)
-    x_bits = max(1, clog2(cfg.x_words))
+    x_bits = max(1, log2_ceil(cfg.x_words))
     sizes = ", ".join(f"{name}={value}" for name, value in cfg.model_dump().items())
     slices = [("cmd", 128), ("x", 8 * cfg.t_in), ("list", x_bits), ("table", 8)]
     return {
@@ -107,7 +100,7 @@ def _context(cfg: LinearConfig) -> dict[str, object]:
         "x_block": int(cfg.x_words >= BLOCK_RAM_FROM),
         "groups": groups,
         "g_block": int(groups >= BLOCK_RAM_FROM),
-        "group_bits": max(1, clog2(groups)),
+        "group_bits": max(1, log2_ceil(groups)),
         "chunks": cfg.t_out // cfg.t_epi,
         "mac_latency": mac_latency(cfg),
         "get_latency": GET_LATENCY,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hwmoe.codegen.rtl_attention import PRODUCT_STAGE, log2_ceil, settle_cycles
+from hwmoe.codegen.rtl_attention import PRODUCT_STAGE, settle_cycles
 from hwmoe.plan.accelerator import AttentionConfig
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.packing import ceil_div, log2_ceil
 
 START = 2  # from the command to the first query: it is latched, then counters are loaded
 RECIPROCAL = 31  # from a group's last V beat until its page is free, less the beats it sends

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hwmoe.codegen.rtl_layernorm import ROW_LATENCY, log2_ceil, settle_cycles
+from hwmoe.codegen.rtl_layernorm import ROW_LATENCY, settle_cycles
 from hwmoe.plan.accelerator import LayerNormConfig
+from hwmoe.plan.packing import log2_ceil
 
 START = 2  # from the command to the first beat: it is latched, then counters are loaded
 SUMS = 3  # a beat's registers around the adder tree: input, squares, sums over the tiles

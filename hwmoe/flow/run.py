@@ -93,7 +93,6 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
         write_json(stage / "report.json", report)
         pictures = make_pictures(hardware, images, evaluations[0])
         write_html(report, pictures, stage / "report.html")
-    hardware.folder = folder
     report["seconds"]["total"] = round(clock.seconds["total"], 2)
     return report
 

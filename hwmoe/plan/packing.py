@@ -61,6 +61,11 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def log2_ceil(n: int) -> int:
+    """Bits that number n things; 0 for one."""
+    return (n - 1).bit_length()
+
+
 def pad_up(size: int, multiple: int) -> int:
     return ceil_div(size, multiple) * multiple
 

@@ -30,9 +30,8 @@ from hwmoe.sim.kernel_cases import (
     AttentionOp,
     LinearOp,
     attention_case,
-    attention_widths,
     linear_case,
-    linear_widths,
+    widths_of,
 )
 from hwmoe.sim.streams import StreamCase, StreamResult
 
@@ -172,10 +171,7 @@ class CSim:
 
     def streams(self, kernel: str, case: StreamCase) -> StreamResult:
         """One case of the RTL benches on the HLS kernel, "linear" or "attention"; no cycles."""
-        widths = linear_widths(self.acc.linear)
-        if kernel == "attention":
-            widths = attention_widths(self.acc.attention)
-        inputs, outputs = widths
+        inputs, outputs = widths_of(kernel, self.acc)
         beats = [_array(case.inputs[f"s_axis_{port}"], np.uint8) for port in inputs]
         results = {
             f"m_axis_{port}": np.zeros((case.outputs[f"m_axis_{port}"], width), np.uint8)

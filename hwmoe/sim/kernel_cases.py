@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwmoe.plan import packing
-from hwmoe.plan.accelerator import AttentionConfig, LayerNormConfig, LinearConfig
+from hwmoe.plan.accelerator import (
+    AcceleratorConfig,
+    AttentionConfig,
+    LayerNormConfig,
+    LinearConfig,
+)
 from hwmoe.plan.packing import ceil_div
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 from hwmoe.quant.numerics import SHIFTS, IntArray
@@ -222,6 +227,23 @@ def layernorm_widths(cfg: LayerNormConfig) -> tuple[dict[str, int], dict[str, in
 def gate_widths() -> tuple[dict[str, int], dict[str, int]]:
     """Bytes a beat of each input and output port of `hwmoe_gate`, by short name."""
     return dict(cmd=16, x=2), {"y": 4, "status": 4}
+
+
+Widths = tuple[dict[str, int], dict[str, int]]
+
+
+def widths_of(kernel: str, acc: AcceleratorConfig) -> Widths:
+    """Of "linear" or "attention": bytes a beat of each input and output port, by short name."""
+    return linear_widths(acc.linear) if kernel == "linear" else attention_widths(acc.attention)
+
+
+def axis_ports(widths: Widths) -> Widths:
+    """The same by full port name, as `CompiledKernel` takes them."""
+    inputs, outputs = widths
+    return (
+        {f"s_axis_{port}": width for port, width in inputs.items()},
+        {f"m_axis_{port}": width for port, width in outputs.items()},
+    )
 
 
 def join(

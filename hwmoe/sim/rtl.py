@@ -15,9 +15,9 @@ from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.divergence import Divergence, SimulationFault, first_divergence
-from hwmoe.sim.kernel_cases import SHORT, attention_widths, linear_widths
+from hwmoe.sim.kernel_cases import SHORT, axis_ports, widths_of
 from hwmoe.sim.model_cases import KernelStep, ModelCases, stream_case
-from hwmoe.sim.streams import StreamResult
+from hwmoe.sim.streams import StreamCase, StreamResult
 
 Progress = Callable[[str, int, int], None]
 TOPS = {"linear": "hwmoe_linear", "attention": "hwmoe_attention"}
@@ -28,11 +28,15 @@ TIMEOUT_FACTOR = 50
 
 @dataclass
 class KernelCycles:
-    """What one kernel did: its commands, and by image the commands and the cycles."""
+    """What one kernel did: for each image its commands, and the cycles they took."""
 
-    commands: list[Mapping[str, int]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     images: list[list[Mapping[str, int]]] = field(default_factory=list)
+
+    @property
+    def commands(self) -> list[Mapping[str, int]]:
+        """Of all images, one after the other."""
+        return [command for image in self.images for command in image]
 
 
 @dataclass
@@ -55,21 +59,12 @@ def build_kernels(
     progress: Progress,
 ) -> dict[str, CompiledKernel]:
     """Compile both kernels; `sources` lists the SystemVerilog files of each."""
-    widths = {
-        "linear": linear_widths(program.accelerator.linear),
-        "attention": attention_widths(program.accelerator.attention),
-    }
     kernels = {}
-    for done, (kernel, (inputs, outputs)) in enumerate(widths.items()):
-        progress("building RTL simulators", done, len(widths))
-        kernels[kernel] = CompiledKernel(
-            TOPS[kernel],
-            sources[kernel],
-            {f"s_axis_{port}": width for port, width in inputs.items()},
-            {f"m_axis_{port}": width for port, width in outputs.items()},
-            build_dir / kernel,
-        )
-        progress("building RTL simulators", done + 1, len(widths))
+    for done, (kernel, top) in enumerate(TOPS.items()):
+        progress("building RTL simulators", done, len(TOPS))
+        ports = axis_ports(widths_of(kernel, program.accelerator))
+        kernels[kernel] = CompiledKernel(top, sources[kernel], *ports, build_dir / kernel)
+        progress("building RTL simulators", done + 1, len(TOPS))
     return kernels
 
 
@@ -98,7 +93,8 @@ def simulate_rtl(
             what = f"RTL {program_name(model, task)} image {image} {name}"
             items = cases.linear() if name == "linear" else cases.attention()
             try:
-                result = _simulate(kernel, what, name, items, stall, image)
+                case = stream_case(what, name, items, widths_of(name, program.accelerator)[0])
+                result = _simulate(kernel, case, stall, image)
             except SimulationFault as fault:
                 run.divergence = fault
                 return run
@@ -113,11 +109,8 @@ def simulate_rtl(
     return run
 
 
-def _simulate(
-    kernel: CompiledKernel, what: str, name: str, items: list[KernelStep], stall: float, seed: int
-) -> StreamResult:
+def _simulate(kernel: CompiledKernel, case: StreamCase, stall: float, seed: int) -> StreamResult:
     """All commands of an image, with a limit of cycles that only a deadlock reaches."""
-    case = stream_case(what, name, items, _bare(kernel.ports.inputs))
     limit = 10_000 + TIMEOUT_FACTOR * sum(case.expected().values())
     return kernel.run(case, stall=stall, seed=seed, timeout_cycles=limit)
 
@@ -126,16 +119,10 @@ def program_name(model: QuantizedModel, task: int) -> str:
     return f"{model.config.name}/{model.config.tasks[task].name}"
 
 
-def _bare(ports: Mapping[str, int]) -> dict[str, int]:
-    return {port.removeprefix("s_axis_"): width for port, width in ports.items()}
-
-
 def _account(run: RtlRun, name: str, items: list[KernelStep], result: StreamResult) -> None:
     stamps = result.stamps
     kernel = run.kernels[name]
-    commands = [item.command for item in items]
-    kernel.commands += commands
-    kernel.images.append(commands)
+    kernel.images.append([item.command for item in items])
     first, last = stamps["s_axis_cmd"][0], stamps["m_axis_status"][-1]
     kernel.cycles.append(int(last - first))
     run.cycles += result.cycles

@@ -26,7 +26,7 @@ from hwmoe.quant.reference import run_reference
 from hwmoe.sim.cocotb_streams import run_cocotb
 from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.csim import CSim
-from hwmoe.sim.kernel_cases import SHORT, attention_widths, linear_widths
+from hwmoe.sim.kernel_cases import SHORT, axis_ports, widths_of
 from hwmoe.sim.model_cases import KernelStep, ModelCases, stream_case
 from hwmoe.sim.streams import StreamCase, StreamResult
 
@@ -60,9 +60,8 @@ def check(cases: ModelCases, steps: list[KernelStep], result: StreamResult, kern
 
 
 def rtl_case(kernel: str, program: Program, steps: list[KernelStep]) -> StreamCase:
-    acc = program.accelerator
-    widths = linear_widths(acc.linear) if kernel == "linear" else attention_widths(acc.attention)
-    return stream_case(f"digits {kernel}", kernel, steps, widths[0])
+    widths = widths_of(kernel, program.accelerator)[0]
+    return stream_case(f"digits {kernel}", kernel, steps, widths)
 
 
 def sources(kernel: str, program: Program, folder: Path) -> list[Path]:
@@ -93,11 +92,8 @@ def test_rtl(kernel: str, cases: tuple[Program, ModelCases, Saturations], build_
     status = stalled.outputs["m_axis_status"].view("<u4").reshape(-1)
     assert [int(n) for n in status] == [saturations.get(s.step.site, 0) for s in steps]
 
-    inputs = {port: data.shape[1] for port, data in case.inputs.items()}
-    acc = program.accelerator
-    widths = linear_widths(acc.linear) if kernel == "linear" else attention_widths(acc.attention)
-    outputs = {f"m_axis_{port}": width for port, width in widths[1].items()}
-    compiled = CompiledKernel(f"hwmoe_{kernel}", files, inputs, outputs, build_dir / "compiled")
+    ports = axis_ports(widths_of(kernel, program.accelerator))
+    compiled = CompiledKernel(f"hwmoe_{kernel}", files, *ports, build_dir / "compiled")
     fast = compiled.run(case, stall=0.3, seed=3)
     check(model_cases, steps, fast, kernel)
     for port, stamps in stalled.stamps.items():

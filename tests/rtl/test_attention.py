@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_bench import build_folder, compiled, statuses, write
 
 from hwmoe.codegen.rtl_attention import TOP, attention_rtl
 from hwmoe.dse.attention_cycles import attention_cycles
@@ -16,7 +16,6 @@ from hwmoe.plan.packing import ATTENTION_COMMAND, ceil_div, pack_fields
 from hwmoe.quant.kernels import AttentionParams, attention
 from hwmoe.quant.numerics import SHIFTS, IntArray, Saturations
 from hwmoe.sim.cocotb_streams import run_cocotb
-from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.kernel_cases import AttentionOp, attention_case, attention_widths
 from hwmoe.sim.streams import StreamCase, StreamResult
 from hwmoe.sim.verilator import lint
@@ -40,13 +39,6 @@ LINTED = CONFIGS | {
 }
 UNDER_COCOTB = ("two_units",)  # the others run in the bench that builds faster
 Case = tuple[str, list[AttentionOp]]
-
-
-def write(files: dict[str, str], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return [folder / name for name in files]
 
 
 def make_op(
@@ -141,10 +133,6 @@ def reference(op: AttentionOp) -> tuple[IntArray, int]:
     return attention(op.q, op.k, op.v, op.params, "o", sat)[1], sat.total
 
 
-def statuses(result: StreamResult) -> list[int]:
-    return [int(v) for v in result.outputs["m_axis_status"].view("<u4").reshape(-1)]
-
-
 def differences(cfg: AttentionConfig, case: Case, result: StreamResult) -> list[str]:
     """What differs from the reference, in words."""
     found, start = [], 0
@@ -175,15 +163,7 @@ def run_compiled(
     folder: Path,
     stall: float,
 ) -> list[StreamResult]:
-    inputs, outputs = attention_widths(cfg)
-    kernel = CompiledKernel(
-        TOP,
-        write(files, folder / "rtl"),
-        {f"s_axis_{port}": width for port, width in inputs.items()},
-        {f"m_axis_{port}": width for port, width in outputs.items()},
-        folder / "build",
-        optimize="-O1",
-    )
+    kernel = compiled(TOP, files, attention_widths(cfg), folder, "-O1")
     return [kernel.run(s, stall, seed, timeout_cycles=3_000_000) for seed, s in enumerate(streams)]
 
 
@@ -199,8 +179,7 @@ def run(name: str, cases: list[Case], folder: Path, stall: float) -> list[Stream
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared by the tests of this file, so that each configuration is compiled once."""
-    kept = os.environ.get("HWMOE_TEST_BUILDS")
-    return Path(kept) / "attention" if kept else tmp_path_factory.mktemp("attention")
+    return build_folder(tmp_path_factory, "attention")
 
 
 @pytest.mark.parametrize("name", LINTED)

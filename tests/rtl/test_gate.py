@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_bench import build_folder, compiled, write
 
 from hwmoe.codegen.rtl_gate import TOP, gate_rtl
 from hwmoe.dse.gate_cycles import gate_cycles
@@ -15,7 +15,6 @@ from hwmoe.plan.packing import GATE_COMMAND, pack_fields
 from hwmoe.quant.kernels import GateParams, gate
 from hwmoe.quant.numerics import SHIFTS
 from hwmoe.sim.cocotb_streams import run_cocotb
-from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.kernel_cases import GateOp, gate_case, gate_widths
 from hwmoe.sim.streams import StreamCase, StreamResult
 from hwmoe.sim.verilator import lint
@@ -32,13 +31,6 @@ LINTED = CONFIGS | {
 UNDER_COCOTB = ("three",)  # the others run in the bench that builds faster
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
 Case = tuple[str, list[GateOp]]
-
-
-def write(files: dict[str, str], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return [folder / name for name in files]
 
 
 def make_op(
@@ -108,15 +100,7 @@ def all_differences(cases: list[Case], results: list[StreamResult]) -> list[str]
 def run_compiled(
     files: dict[str, str], streams: list[StreamCase], folder: Path, stall: float
 ) -> list[StreamResult]:
-    inputs, outputs = gate_widths()
-    kernel = CompiledKernel(
-        TOP,
-        write(files, folder / "rtl"),
-        {f"s_axis_{port}": width for port, width in inputs.items()},
-        {f"m_axis_{port}": width for port, width in outputs.items()},
-        folder / "build",
-        optimize="-O0",
-    )
+    kernel = compiled(TOP, files, gate_widths(), folder, "-O0")
     return [kernel.run(s, stall, seed, timeout_cycles=500_000) for seed, s in enumerate(streams)]
 
 
@@ -132,8 +116,7 @@ def run(name: str, cases: list[Case], folder: Path, stall: float) -> list[Stream
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared by the tests of this file, so that each configuration is compiled once."""
-    kept = os.environ.get("HWMOE_TEST_BUILDS")
-    return Path(kept) / "gate" if kept else tmp_path_factory.mktemp("gate")
+    return build_folder(tmp_path_factory, "gate")
 
 
 @pytest.mark.parametrize("name", LINTED)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_bench import build_folder, compiled, statuses, write
 from pydantic import ValidationError
 
 from hwmoe.codegen.rtl_layernorm import TOP, layernorm_rtl
@@ -17,7 +17,6 @@ from hwmoe.plan.packing import LAYERNORM_COMMAND, ceil_div, pack_fields
 from hwmoe.quant.kernels import NormParams, norm
 from hwmoe.quant.numerics import SHIFTS, IntArray, Saturations
 from hwmoe.sim.cocotb_streams import run_cocotb
-from hwmoe.sim.compiled import CompiledKernel
 from hwmoe.sim.kernel_cases import LayerNormOp, layernorm_case, layernorm_widths
 from hwmoe.sim.streams import StreamCase, StreamResult
 from hwmoe.sim.verilator import lint
@@ -39,13 +38,6 @@ LOW, HIGH = -(1 << 15), (1 << 15) - 1
 GAIN, BIAS = (1 << 17) - 1, (1 << 31) - 1
 MOST_EPS = 1 << 40
 Case = tuple[str, list[LayerNormOp]]
-
-
-def write(files: dict[str, str], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return [folder / name for name in files]
 
 
 def make_params(
@@ -141,10 +133,6 @@ def dirty(case: StreamCase, cfg: LayerNormConfig, ops: list[LayerNormOp]) -> Str
     return replace(case, inputs=inputs)
 
 
-def statuses(result: StreamResult) -> list[int]:
-    return [int(v) for v in result.outputs["m_axis_status"].view("<u4").reshape(-1)]
-
-
 def differences(cfg: LayerNormConfig, case: Case, result: StreamResult) -> list[str]:
     """What differs from the reference, in words."""
     found, start = [], 0
@@ -176,15 +164,7 @@ def run_compiled(
     folder: Path,
     stall: float,
 ) -> list[StreamResult]:
-    inputs, outputs = layernorm_widths(cfg)
-    kernel = CompiledKernel(
-        TOP,
-        write(files, folder / "rtl"),
-        {f"s_axis_{port}": width for port, width in inputs.items()},
-        {f"m_axis_{port}": width for port, width in outputs.items()},
-        folder / "build",
-        optimize="-O0",
-    )
+    kernel = compiled(TOP, files, layernorm_widths(cfg), folder, "-O0")
     return [kernel.run(s, stall, seed, timeout_cycles=200_000) for seed, s in enumerate(streams)]
 
 
@@ -202,8 +182,7 @@ def run(name: str, cases: list[Case], folder: Path, stall: float) -> list[Stream
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared by the tests of this file, so that each configuration is compiled once."""
-    kept = os.environ.get("HWMOE_TEST_BUILDS")
-    return Path(kept) / "layernorm" if kept else tmp_path_factory.mktemp("layernorm")
+    return build_folder(tmp_path_factory, "layernorm")
 
 
 @pytest.mark.parametrize("name", LINTED)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_bench import compiled, write
 from linear_ops import Commands, compare, extreme_op, random_params, work_of
 
 from hwmoe.codegen.rtl_linear import linear_rtl
@@ -49,23 +50,8 @@ SEEDS = range(40)
 Kernels = Callable[[str], CompiledKernel]
 
 
-def write(files: Mapping[str, str], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return [folder / name for name in files]
-
-
-def compiled(cfg: LinearConfig, files: Mapping[str, str], folder: Path) -> CompiledKernel:
-    inputs, outputs = linear_widths(cfg)
-    return CompiledKernel(
-        TOP,
-        write(files, folder),
-        {f"s_axis_{port}": width for port, width in inputs.items()},
-        {f"m_axis_{port}": width for port, width in outputs.items()},
-        folder / "build",
-        optimize="-O0",
-    )
+def build(cfg: LinearConfig, files: Mapping[str, str], folder: Path) -> CompiledKernel:
+    return compiled(TOP, files, linear_widths(cfg), folder, "-O0")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +61,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     def get(name: str) -> CompiledKernel:
         if name not in built:
             cfg = CONFIGS[name]
-            built[name] = compiled(cfg, linear_rtl(cfg), tmp_path_factory.mktemp(name))
+            built[name] = build(cfg, linear_rtl(cfg), tmp_path_factory.mktemp(name))
         return built[name]
 
     return get
@@ -162,7 +148,7 @@ def test_a_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
     files = linear_rtl(SMALL)
     assert files[file].count(right) == 1
     files[file] = files[file].replace(right, wrong)
-    kernel = compiled(SMALL, files, tmp_path)
+    kernel = build(SMALL, files, tmp_path)
 
     def run_all() -> None:
         for seed in SEEDS:

@@ -68,16 +68,12 @@ class AttentionConfig(BaseModel):
 
 
 class LayerNormConfig(BaseModel):
-    """The LayerNorm kernel: ``lanes`` channels a cycle, up to ``max_tiles`` words of them a token.
-
-    Not part of `AcceleratorConfig` yet: the kernel exists in SystemVerilog by itself, and no flow
-    places it beside the other two.
-    """
+    """The LayerNorm kernel: ``lanes`` channels a cycle, up to ``max_tiles`` such words a token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lanes: Annotated[int, Field(ge=1, le=64)] = 8
-    max_tiles: Annotated[int, Field(ge=1, le=1024)] = 48
+    max_tiles: Annotated[int, Field(ge=1, le=1024)] = 16
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerNormConfig:
@@ -90,10 +86,7 @@ class LayerNormConfig(BaseModel):
 
 
 class GateConfig(BaseModel):
-    """The gate kernel: up to ``max_k`` of up to ``max_experts`` experts a token, a logit a cycle.
-
-    Not part of `AcceleratorConfig` yet, as `LayerNormConfig` is not.
-    """
+    """The gate kernel: a logit a cycle, up to ``max_k`` of ``max_experts`` experts a token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,13 +94,29 @@ class GateConfig(BaseModel):
     max_k: Annotated[int, Field(ge=1, le=8)] = 4
 
 
+class PortsConfig(BaseModel):
+    """AXI4 masters, ``port_bits`` wide: ``w_ports`` read weights, one more does the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port_bits: Annotated[int, Field(ge=64, le=512)] = 128
+    w_ports: Annotated[int, Field(ge=1, le=15)] = 1
+
+
 class AcceleratorConfig(BaseModel):
-    """One accelerator: both kernels; the same numbers reach HLS, SystemVerilog and the plan."""
+    """One accelerator; the same numbers reach HLS, SystemVerilog and the plan.
+
+    ``stages`` images are in flight at a time, each in another part of the network.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     linear: LinearConfig = LinearConfig()
     attention: AttentionConfig = AttentionConfig()
+    layernorm: LayerNormConfig = LayerNormConfig()
+    gate: GateConfig = GateConfig()
+    ports: PortsConfig = PortsConfig()
+    stages: Annotated[int, Field(ge=1, le=8)] = 1
 
     @model_validator(mode="after")
     def _compatible(self) -> AcceleratorConfig:

@@ -6,58 +6,99 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from hwmoe.errors import explain_validation
+from hwmoe.errors import HwmoeError, explain_validation
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.program import HeadLayout
 from hwmoe.quant.quantized import QuantizedModel
 
 
 def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> AcceleratorConfig:
     """The same lanes with memories just large enough for `model`.
 
-    `HwmoeError` if the model needs more than the kernels can address.
+    `HwmoeError` if the model needs more than the kernels can address, or if the lanes do not fit
+    together in a machine.
     """
     c = model.config
+    _check_lanes(accelerator)
     tiles = Tiles.of(accelerator, model)
-    widest = max(tiles.patch, tiles.heads, tiles.dim + tiles.hidden)
-    linear = accelerator.linear.model_copy(
-        update={"max_tokens": c.tokens, "x_words": c.tokens * widest}
-    )
-    attention = accelerator.attention.model_copy(
-        update={
-            "max_tokens": c.tokens,
-            "max_dim_tiles": ceil_div(c.head_dim, accelerator.attention.dim_lanes),
-        }
-    )
-    sized = {"linear": linear.model_dump(), "attention": attention.model_dump()}
+    lanes, beat = accelerator.linear.t_in, 8 * accelerator.linear.t_in * accelerator.linear.w_rows
+    port = min(accelerator.ports.port_bits, beat)
+    stages = min(accelerator.stages, c.depth)
+    kept = tiles.dim if c.moe_layers else 0
+    words = c.tokens * (2 * tiles.loaded + stages * kept)
+    sized = {
+        "linear": accelerator.linear.model_dump() | {"max_tokens": c.tokens, "x_words": words},
+        "attention": accelerator.attention.model_dump()
+        | {"max_tokens": c.tokens, "max_dim_tiles": tiles.heads_layout.dim_tiles},
+        "layernorm": accelerator.layernorm.model_dump()
+        | {"max_tiles": tiles.dim * (lanes // accelerator.layernorm.lanes)},
+        "gate": {"max_experts": max(1, c.experts), "max_k": max(1, c.top_k)},
+        "ports": {"port_bits": port, "w_ports": beat // port},
+        "stages": stages,
+    }
     try:
         return AcceleratorConfig.model_validate(sized)
     except ValidationError as error:
         raise explain_validation(f"an accelerator for {c.name}", error) from None
 
 
+def _check_lanes(acc: AcceleratorConfig) -> None:
+    """`HwmoeError` with all that keeps these kernels from sharing memories."""
+    lanes, bits = acc.linear.t_in, acc.ports.port_bits
+    beat = acc.attention.head_units * acc.attention.dim_lanes
+    weights = 8 * lanes * acc.linear.w_rows
+    problems = []
+    if lanes < 8 or lanes & (lanes - 1):
+        problems.append(f"linear.t_in={lanes} must be a power of two, 8 or more")
+    for name, value in (
+        ("attention.head_units * dim_lanes", beat),
+        ("layernorm.lanes", acc.layernorm.lanes),
+    ):
+        if lanes % value:
+            problems.append(f"{name}={value} must divide linear.t_in={lanes}")
+    if bits & (bits - 1):
+        problems.append(f"ports.port_bits={bits} must be a power of two")
+    elif weights % min(bits, weights) or min(bits, weights).bit_count() > 1:
+        problems.append(
+            f"a beat of weights, t_in * w_rows = {weights // 8} bytes, must be a whole number of "
+            f"ports of port_bits={bits}"
+        )
+    if 64 * acc.linear.t_epi < min(bits, weights):
+        problems.append(f"linear.t_epi={acc.linear.t_epi}: 64 bits each must fill port_bits={bits}")
+    if problems:
+        raise HwmoeError("accelerator:\n  " + "\n  ".join(problems))
+
+
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles of t_in lanes that one row of each kind of tensor takes."""
+    """Words of t_in lanes that one row of each kind of tensor takes.
+
+    `expert` and `loaded`: the hidden tensor of an expert, and the widest input of any operation.
+    """
 
     patch: int
     dim: int
     heads: int
     hidden: int
-    head_stride: int
+    expert: int
+    heads_layout: HeadLayout
+
+    @property
+    def loaded(self) -> int:
+        return max(self.patch, self.heads, self.dim, self.hidden, self.expert)
 
     @classmethod
     def of(cls, accelerator: AcceleratorConfig, model: QuantizedModel) -> Tiles:
-        c, lanes = model.config, accelerator.linear.t_in
-        stride = ceil_div(c.head_dim, accelerator.attention.dim_lanes)
-        stride *= accelerator.attention.dim_lanes
-        hidden = [c.shared_hidden, c.expert_hidden] if c.moe_layers else []
-        if len(c.moe_layers) < c.depth:
-            hidden.append(c.dense_hidden)
+        c, lanes, cfg = model.config, accelerator.linear.t_in, accelerator.attention
+        layout = HeadLayout(c.heads, c.head_dim, cfg.dim_lanes, cfg.head_units)
+        dense = c.dense_hidden if len(c.moe_layers) < c.depth else 0
+        shared, expert = (c.shared_hidden, c.expert_hidden) if c.moe_layers else (0, 0)
         return cls(
             patch=ceil_div(c.patch_size, lanes),
             dim=ceil_div(c.dim, lanes),
-            heads=ceil_div(c.heads * stride, lanes),
-            hidden=ceil_div(max(hidden), lanes),
-            head_stride=stride,
+            heads=ceil_div(layout.width, lanes),
+            hidden=ceil_div(max(dense, shared), lanes),
+            expert=ceil_div(expert, lanes),
+            heads_layout=layout,
         )

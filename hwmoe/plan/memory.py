@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hwmoe.plan.packing import Beats, Ints
+from hwmoe.plan.packing import Beats, Ints, pad_to
+
+PARAM_ALIGN = 16
+"""int32 values: every entry starts at a multiple of 64 bytes, the widest beat of a memory port
+that parameters are read through."""
 
 
 @dataclass
@@ -25,9 +29,9 @@ class Memory:
     def param(self, key: str, make: Callable[[], Ints]) -> int:
         """Where the int32 values called `key` lie; made and stored the first time."""
         if key not in self.params_at:
-            values = make()
+            values = pad_to(make().astype(np.int32).reshape(-1), 0, PARAM_ALIGN)
             self.params_at[key] = self.n_params
-            self.params.append(values.astype(np.int32).reshape(-1))
+            self.params.append(values.astype(np.int32))
             self.n_params += values.size
         return self.params_at[key]
 

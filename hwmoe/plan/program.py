@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,64 @@ from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import Beats, Ints, pad_up
 
-Space = Literal["act8", "act16", "none"]
+Space = Literal["act8", "heads", "res", "y", "none"]
+
+
+@dataclass(frozen=True)
+class MachineSizes:
+    """What surrounds the kernels: words of `t_in` lanes of each memory, and the largest counts.
+
+    slots: tables of token lists; max_steps: instructions whose clipped values are counted.
+    """
+
+    act8_words: int
+    heads_words: int
+    res_words: int
+    y_words: int
+    slots: int
+    max_experts: int
+    max_tokens: int
+    max_steps: int
+
+    def words(self, space: str) -> int:
+        """Of the memory called `space`."""
+        return int(getattr(self, f"{space}_words"))
+
+    def memories(self) -> dict[str, int]:
+        """Memory -> its words."""
+        return {name: self.words(name) for name in ("act8", "heads", "res", "y")}
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """Channels in the beats of the attention kernel: head group, dim tile, head unit, lane."""
+
+    heads: int
+    head_dim: int
+    dim_lanes: int
+    units: int
+
+    @property
+    def dim_tiles(self) -> int:
+        return -(-self.head_dim // self.dim_lanes)
+
+    @property
+    def groups(self) -> int:
+        return -(-self.heads // self.units)
+
+    @property
+    def width(self) -> int:
+        """Channels with the padding of head groups and dim tiles."""
+        return self.groups * self.units * self.dim_tiles * self.dim_lanes
+
+    def places(self) -> Ints:
+        """int [heads * head_dim]: where each channel lies among `width`."""
+        head, dim = np.divmod(np.arange(self.heads * self.head_dim), self.head_dim)
+        group, unit = np.divmod(head, self.units)
+        tile, lane = np.divmod(dim, self.dim_lanes)
+        beat = (group * self.dim_tiles + tile) * self.units + unit
+        place: Ints = beat * self.dim_lanes + lane
+        return place
 
 
 @dataclass(frozen=True)
@@ -27,8 +84,8 @@ class Result:
     """Where a step leaves its tensor, so that a trace can be read back.
 
     The tensor is tile-major at word `base` of `space`; its rows are `rows`, or as many as the
-    list of `expert` is long. With `head_stride`, the channels are `regions` equal parts (q, k,
-    v), each starting at a whole tile, of heads of `head_dim` channels padded to that stride.
+    list of `expert` is long. With `head_layout`, the channels are `regions` equal parts (q, k,
+    v), each starting at a whole word, laid out for the attention kernel.
     """
 
     space: Space
@@ -36,19 +93,14 @@ class Result:
     rows: int = 0
     channels: int = 0
     expert: int | None = None
-    head_dim: int = 0
-    head_stride: int = 0
+    head_layout: HeadLayout | None = None
     regions: int = 1
-
-    @property
-    def heads(self) -> int:
-        return self.channels // (self.regions * self.head_dim)
 
     def width(self, lanes: int) -> int:
         """Channels with all padding, in words of `lanes`."""
-        if not self.head_stride:
+        if not self.head_layout:
             return pad_up(self.channels, lanes)
-        return self.regions * pad_up(self.heads * self.head_stride, lanes)
+        return self.regions * pad_up(self.head_layout.width, lanes)
 
     def padded(self, tensor: Ints, lanes: int) -> Ints:
         """[rows, channels] -> [rows, width], zeros in the padding."""
@@ -62,21 +114,20 @@ class Result:
 
     def _lanes(self, lanes: int) -> Ints:
         """For each channel, its place among the padded ones."""
-        channel = np.arange(self.channels)
-        if not self.head_stride:
-            return channel
-        region, inside = np.divmod(channel, self.heads * self.head_dim)
-        head, dim = np.divmod(inside, self.head_dim)
-        place: Ints = region * (self.width(lanes) // self.regions) + head * self.head_stride + dim
-        return place
+        if not self.head_layout:
+            return np.arange(self.channels)
+        region = self.width(lanes) // self.regions
+        places = self.head_layout.places()
+        return np.concatenate([places + region * part for part in range(self.regions)])
 
 
 @dataclass(frozen=True)
 class Step:
     """One instruction: `name` is the tensor it makes, `site` where its saturations count.
 
-    `op` names the constants in the quantized model and `reads` the tensor that a LINEAR or
-    ATTENTION step works on; both are empty for other steps.
+    `fields` are those of isa.toml, common ones included. `op` names the constants in the
+    quantized model and `reads` the tensor that a LINEAR or ATTENTION step works on; both are
+    empty for other steps.
     """
 
     kind: str
@@ -87,48 +138,56 @@ class Step:
     op: str = ""
     reads: str = ""
 
+    @property
+    def engine(self) -> int:
+        """Number of the engine that runs it."""
+        isa = instruction_set()
+        return isa.engines.index(isa.formats[self.kind].engine)
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Instructions for every task, one after the other, with all constants packed for a machine.
+    """The instructions of one iteration, and all constants packed for a machine.
 
-    entries: first step of each task; params int32; weights uint8 [beats, bytes] in the order of
-    the s_axis_w port; the sizes are words of `t_in` lanes.
+    loop: fields of the `loop` instruction in front. outputs: logits of each task. params int32;
+    weights uint8 [beats, bytes] in the order of the s_axis_w port; image_words of `t_in` lanes.
     """
 
     accelerator: AcceleratorConfig
+    sizes: MachineSizes
+    loop: Mapping[str, int]
     steps: tuple[Step, ...]
-    entries: tuple[int, ...]
     outputs: tuple[int, ...]
     params: npt.NDArray[np.int32]
     weights: Beats
     image_words: int
-    act8_words: int
-    act16_words: int
 
     def encode(self) -> npt.NDArray[np.int32]:
-        """int32 [steps, words]."""
+        """int32 [1 + steps, words]: the loop instruction, then the steps."""
         isa = instruction_set()
-        return np.array([isa.encode(s.kind, s.fields) for s in self.steps], np.int32)
+        rows = [isa.encode("loop", self.loop)]
+        rows += [isa.encode(s.kind, s.fields) for s in self.steps]
+        return np.array(rows, np.int64).astype(np.int32)
 
     def of_task(self, task: int) -> tuple[tuple[int, Step], ...]:
-        """(index, step) of one task's program, `end` left out."""
-        first = self.entries[task]
-        chosen = []
-        for index in range(first, len(self.steps)):
-            if self.steps[index].kind == "end":
-                break
-            chosen.append((index, self.steps[index]))
-        return tuple(chosen)
+        """(index, step) of what one image of a task goes through, in the order of the network."""
+        chosen = [
+            (index, step)
+            for index, step in enumerate(self.steps)
+            if step.fields["tasks"] >> task & 1
+        ]
+        return tuple(sorted(chosen, key=lambda entry: entry[1].fields["stage"]))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, beside and then renamed."""
         meta: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("entries", "outputs", "image_words", "act8_words", "act16_words")
+            "outputs": self.outputs,
+            "image_words": self.image_words,
+            "loop": dict(self.loop),
+            "sizes": asdict(self.sizes),
+            "steps": [asdict(step) for step in self.steps],
+            "accelerator": self.accelerator.model_dump(),
         }
-        meta["steps"] = [asdict(step) for step in self.steps]
-        meta["accelerator"] = self.accelerator.model_dump()
         beside = path.with_name(path.name + ".part")
         save_file(
             {"params": self.params, "weights": self.weights},
@@ -151,17 +210,32 @@ class Program:
         except (SafetensorError, OSError) as error:
             raise HwmoeError(f"{path}: not a safetensors file ({error})") from None
         meta = json.loads(info["hwmoe.program"])
-        steps = tuple(
-            Step(**{**entry, "result": Result(**entry["result"])}) for entry in meta["steps"]
-        )
         return cls(
             AcceleratorConfig.model_validate(meta["accelerator"]),
-            steps,
-            tuple(meta["entries"]),
+            MachineSizes(**meta["sizes"]),
+            meta["loop"],
+            tuple(_step(entry) for entry in meta["steps"]),
             tuple(meta["outputs"]),
             params,
             weights,
             meta["image_words"],
-            meta["act8_words"],
-            meta["act16_words"],
         )
+
+
+def steady_cycles(stores: Sequence[int], stages: int) -> float:
+    """Cycles between results while every stage holds an image.
+
+    stores: cycles from the start to each image's results. The last `stages` - 1 intervals do not
+    count, as the machine is running empty and faster then; a run too short to be full counts whole.
+    """
+    full = len(stores) - stages
+    if full > 0:
+        return (stores[full] - stores[0]) / full
+    return stores[-1] / len(stores)
+
+
+def _step(entry: dict[str, Any]) -> Step:
+    result = dict(entry["result"])
+    if result["head_layout"]:
+        result["head_layout"] = HeadLayout(**result["head_layout"])
+    return Step(**{**entry, "result": Result(**result)})

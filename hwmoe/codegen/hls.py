@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from hwmoe.codegen.render import environment, render
-from hwmoe.errors import HwmoeError
+from hwmoe.codegen.render import fixed, render
 from hwmoe.plan import packing
-from hwmoe.plan.accelerator import AcceleratorConfig
-from hwmoe.plan.isa import Format, instruction_set
+from hwmoe.plan.accelerator import MAX_NORM_DIM, AcceleratorConfig
+from hwmoe.plan.isa import Format, Layout, instruction_set
 from hwmoe.plan.packing import ceil_div
-from hwmoe.plan.program import Program
+from hwmoe.plan.program import MachineSizes
 from hwmoe.quant.numerics import EXP7, EXP15, SHIFTS, IntArray
 
 TOP_SOURCES = (
     "hwmoe_linear.cpp",
     "hwmoe_attention.cpp",
     "hwmoe_vector.cpp",
+    "hwmoe_transfer.cpp",
     "hwmoe_linear_step.cpp",
     "hwmoe_attention_step.cpp",
+    "hwmoe_execute.cpp",
+    "hwmoe_fetch.cpp",
     "hwmoe_top.cpp",
 )
 """What Vitis synthesizes; a kernel alone needs only its own file."""
@@ -28,84 +29,49 @@ TOP_SOURCES = (
 CSIM_SOURCES = (*TOP_SOURCES, "csim/hwmoe_csim.cpp")
 """What g++ compiles, with the folder `csim` on the include path."""
 
+_RENDERED = ("hwmoe_types.hpp", "hwmoe_top.cpp")
 _HEADERS = (
     "hwmoe_numerics.hpp",
+    "hwmoe_ports.hpp",
     "hwmoe_linear.hpp",
     "hwmoe_attention.hpp",
     "hwmoe_vector.hpp",
+    "hwmoe_transfer.hpp",
     "hwmoe_steps.hpp",
+    "hwmoe_engines.hpp",
+    "hwmoe_execute.hpp",
+    "hwmoe_fetch.hpp",
     "hwmoe_top.hpp",
     "csim/hls_stream.h",
     "csim/hwmoe_csim.hpp",
 )
 
 _ACC_DISTANCE = 4  # cycles in which an accumulator is read, added to and written
+_FIRST_POINTER, _POINTER_BYTES = 0x10, 12  # of the register map
+_SATURATIONS = 0x4000
 
 
-@dataclass(frozen=True)
-class HlsLimits:
-    """Sizes of the memories around the kernels: what the largest program needs.
-
-    Words are of `t_in` lanes. `result_words` holds the result of any one kernel command.
-    """
-
-    act8_words: int
-    act16_words: int
-    result_words: int
-    max_tokens: int
-    max_dim: int
-    max_experts: int = 1
-    max_top_k: int = 1
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise HwmoeError(f"HLS limits: {name} must be at least 1, not {value}")
-        if self.max_dim > 1024 or self.max_tokens > 1024:
-            raise HwmoeError("HLS limits: max_dim and max_tokens may be at most 1024")
-
-
-def limits_of(program: Program) -> HlsLimits:
-    """Memories just large enough for `program`."""
-    lanes = program.accelerator.linear.t_in
-    most: dict[str, int] = {}
-    for step in program.steps:
-        f = step.fields
-        sizes = {name: f.get(name, 0) for name in ("n_tok", "dim", "experts", "top_k")}
-        if step.kind == "linear":
-            tiles = ceil_div(f["chunks"] * program.accelerator.linear.t_epi, lanes)
-            sizes["result"] = tiles * max(f["n_tok"], f["n_list"])
-        elif step.kind == "attention":
-            channels = f["heads"] * f["dim_tiles"] * program.accelerator.attention.dim_lanes
-            sizes["result"] = ceil_div(channels, lanes) * f["n_tok"]
-        most = {name: max(size, most.get(name, 1)) for name, size in sizes.items()} | {
-            name: size for name, size in most.items() if name not in sizes
-        }
-    return HlsLimits(
-        act8_words=program.act8_words,
-        act16_words=program.act16_words,
-        result_words=most.get("result", 1),
-        max_tokens=most["n_tok"],
-        max_dim=most["dim"],
-        max_experts=most["experts"],
-        max_top_k=most["top_k"],
-    )
-
-
-def hls_files(acc: AcceleratorConfig, limits: HlsLimits) -> dict[str, str]:
+def hls_files(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
     """File name -> text of the project; names in `csim/` are for g++ alone."""
-    loader = environment().loader
-    assert loader is not None
-    files = {"hwmoe_types.hpp": render("hls/hwmoe_types.hpp.j2", **_context(acc, limits))}
+    context = _context(acc, sizes)
+    files = {name: render(f"hls/{name}.j2", **context) for name in _RENDERED}
     for name in (*_HEADERS, *CSIM_SOURCES):
-        files[name] = loader.get_source(environment(), f"hls/{name}")[0]
+        if name not in files:
+            files[name] = fixed(f"hls/{name}")
     return dict(sorted(files.items()))
 
 
-def _context(acc: AcceleratorConfig, limits: HlsLimits) -> dict[str, Any]:
+def trace_spaces() -> dict[str, int]:
+    """Memories and their numbers in records of the C simulation: linear's `space`, and more."""
+    spaces = dict(instruction_set().spaces)
+    return spaces | {name: len(spaces) + i for i, name in enumerate(("res", "lists"))}
+
+
+def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, Any]:
     isa = instruction_set()
+    loop = isa.formats["loop"]
     return {
-        "sizes": [_size(*row) for row in _sizes(acc, limits)],
+        "sizes": [_size(*row) for row in _sizes(acc, sizes)],
         "scalars": [dict(zip(("name", "native", "exact", "doc"), s, strict=True)) for s in SCALARS],
         "commands": [
             _command("linear_cmd_t", packing.LINEAR_COMMAND),
@@ -115,9 +81,23 @@ def _context(acc: AcceleratorConfig, limits: HlsLimits) -> dict[str, Any]:
             {"name": f"FLAG_{name.upper()}", "mask": 1 << bit}
             for bit, name in enumerate(packing.LINEAR_FLAGS)
         ],
+        "w_ports": range(acc.ports.w_ports),
+        "pointers": _pointers(acc.ports.w_ports),
+        "n_images_offset": hex(_FIRST_POINTER + _POINTER_BYTES * (4 + acc.ports.w_ports)),
+        "saturations_offset": hex(_SATURATIONS),
         "instruction_words": isa.words,
+        "engines": [
+            {"name": f"ENGINE_{name.upper()}", "value": number, "word": name}
+            for number, name in enumerate(isa.engines)
+        ],
         "list_modes": _values("LIST_", isa.list_modes),
-        "instructions": [_instruction(f) for f in isa.formats.values()],
+        "spaces": _values("SPACE_", trace_spaces()),
+        "instructions": [_instruction(f, isa.engines) for f in isa.formats.values()],
+        "decoded": [
+            _decoder("common", "What all instructions have.", isa.common, loop.layout),
+            *(_decoder(f.name, f.doc, f.fields, f.layout) for f in isa.formats.values()),
+        ],
+        "tokens_bit": loop.layout["tokens_0"][0],
         "tables": [
             _table("EXP7", "uint8_t", EXP7, "round(127 * exp(-i / 46))"),
             _table("EXP15", "uint16_t", EXP15, "round(32767 * exp(-i / 32))"),
@@ -142,8 +122,9 @@ SCALARS = (
 )
 
 
-def _sizes(acc: AcceleratorConfig, limits: HlsLimits) -> Iterable[tuple[str, int, str]]:
+def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, int, str]]:
     lin, att = acc.linear, acc.attention
+    dim = min(MAX_NORM_DIM, acc.layernorm.lanes * acc.layernorm.max_tiles)
     return (
         ("T_IN", lin.t_in, "input channels a word and a cycle"),
         ("T_OUT", lin.t_out, "output channels a cycle"),
@@ -169,15 +150,20 @@ def _sizes(acc: AcceleratorConfig, limits: HlsLimits) -> Iterable[tuple[str, int
         ("MAX_KEYS", att.max_tokens, "tokens of one attention"),
         ("KEY_GROUPS", ceil_div(att.max_tokens, att.rows), "groups of ROWS query rows"),
         ("MAX_DIM_TILES", att.max_dim_tiles, "head dimension / DIM_LANES"),
-        ("WORD_PARTS", lin.t_in // att.dim_lanes, "tiles of a head a word"),
-        ("ACT8_WORDS", limits.act8_words, "words of the int8 activation memory"),
-        ("ACT16_WORDS", limits.act16_words, "words of the int16 activation memory"),
-        ("RESULT_WORDS", limits.result_words, "words of one command's result"),
-        ("MAX_TOKENS", limits.max_tokens, "tokens of an image"),
-        ("MAX_DIM", limits.max_dim, "channels of a token"),
-        ("NORM_WORDS", ceil_div(limits.max_dim, lin.t_in), "words of a token"),
-        ("MAX_EXPERTS", limits.max_experts, "experts of a layer"),
-        ("MAX_TOP_K", limits.max_top_k, "experts of a token"),
+        ("WORD_PARTS", lin.t_in // (att.head_units * att.dim_lanes), "beats of queries a word"),
+        ("PORT_BYTES", acc.ports.port_bits // 8, "bytes a beat of a memory port"),
+        ("TABLE_BYTES", 256, "bytes of a GELU table"),
+        ("ACT8_WORDS", sizes.act8_words, "words of int8: inputs of the linear kernel"),
+        ("HEADS_WORDS", sizes.heads_words, "words of int8: queries, keys and values"),
+        ("RES_WORDS", sizes.res_words, "words of int16: residuals"),
+        ("Y_WORDS", sizes.y_words, "words of int16: wide results"),
+        ("SLOTS", sizes.slots, "tables of token lists"),
+        ("MAX_STEPS", sizes.max_steps, "instructions of a program"),
+        ("MAX_TOKENS", sizes.max_tokens, "tokens of an image"),
+        ("MAX_DIM", dim, "channels of a token"),
+        ("NORM_WORDS", ceil_div(dim, lin.t_in), "words of a token"),
+        ("MAX_EXPERTS", sizes.max_experts, "experts of a layer"),
+        ("MAX_TOP_K", acc.gate.max_k, "experts of a token"),
     )
 
 
@@ -196,14 +182,27 @@ def _command(name: str, fields: Iterable[tuple[str, int]]) -> dict[str, Any]:
     }
 
 
-def _instruction(format_: Format) -> dict[str, Any]:
+def _instruction(format_: Format, engines: Iterable[str]) -> dict[str, Any]:
     return {
-        "name": format_.name,
         "opcode_name": f"OP_{format_.name.upper()}",
         "opcode": format_.opcode,
-        "doc": format_.doc,
-        "fields": format_.fields,
+        "engine": f"ENGINE_{format_.engine.upper()}" if format_.engine in engines else "",
     }
+
+
+def _decoder(name: str, doc: str, fields: Iterable[str], layout: Layout) -> dict[str, Any]:
+    placed = [{"name": f, "lowest": layout[f][0], "bits": layout[f][1]} for f in fields]
+    return {"name": name, "doc": doc, "fields": placed}
+
+
+def _pointers(w_ports: int) -> list[dict[str, str]]:
+    """Arguments that point to memory, in the order of their registers."""
+    bundles = dict.fromkeys(("program", "params", "images", "results"), "gmem")
+    bundles |= {f"weights_{p}": f"w{p}" for p in range(w_ports)}
+    return [
+        {"name": name, "bundle": bundle, "offset": hex(_FIRST_POINTER + _POINTER_BYTES * i)}
+        for i, (name, bundle) in enumerate(bundles.items())
+    ]
 
 
 def _table(name: str, type_: str, values: IntArray, doc: str) -> dict[str, Any]:

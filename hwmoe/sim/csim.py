@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwmoe.codegen.hls import CSIM_SOURCES
+from hwmoe.codegen.hls import CSIM_SOURCES, trace_spaces
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.image import IMAGE_HEADER
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.packing import Beats
+from hwmoe.plan.packing import Beats, pad_to
 from hwmoe.process import run_tool
 from hwmoe.quant.numerics import IntArray
 from hwmoe.sim.divergence import SimulationFault
@@ -43,7 +44,6 @@ _FLAGS = (
     "-fno-loop-unroll-and-jam",
 )  # fmt: skip
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wno-unknown-pragmas")
-_SPACES = {0: "lists", 8: "act8", 16: "act16"}
 _MESSAGE_BYTES = 500
 
 ExpertLists = list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
@@ -54,8 +54,9 @@ ExpertLists = list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
 class TraceRecord:
     """What one instruction wrote for one image.
 
-    `space` is "act8" or "act16": `values` int32 [words, t_in] from word `base` on. Or "lists",
-    after a gate: `lists` holds rows and scores of every expert.
+    `space` is a memory ("act8", "heads", "res", "y"): `values` int32 [words, t_in] from word
+    `base` on. Or "lists", after a gate: `lists` holds rows and scores of every expert in table
+    `base`.
     """
 
     image: int
@@ -68,7 +69,8 @@ class TraceRecord:
 
 @dataclass(frozen=True, eq=False)
 class CSimResult:
-    """logits int16 [images, n_logits]; saturations uint32, one an instruction of the program."""
+    """logits int16 [images, values], with zeros after those of the image's task; saturations
+    uint32 [steps], summed over all images."""
 
     logits: npt.NDArray[np.int16]
     saturations: npt.NDArray[np.uint32]
@@ -122,30 +124,40 @@ class CSim:
         params: IntArray,
         weights: Beats,
         images: IntArray,
-        entry: int = 0,
+        tasks: Sequence[int],
         trace: int = NO_IMAGE,
+        seed: int = 0,
     ) -> CSimResult:
-        """Run int32 [n, 16] instructions from `entry` on int8 images [n, words, t_in].
+        """Run int32 [1 + steps, 16] instructions on int8 images [n, words, t_in] and their tasks.
 
         params int32, weights uint8 [beats, bytes]. `trace` is the image whose results are
-        recorded after every instruction, or ALL_IMAGES.
+        recorded after every instruction, or ALL_IMAGES. Engines that are ready are served in
+        the order of their numbers, or with another `seed` in a random one.
         """
-        steps = _array(program, np.int32)
-        n_logits = self._check(steps, entry, weights, images)
-        values, beats = _array(params, np.int32), _array(weights, np.uint8)
-        pixels = _array(images, np.int8)
-        logits = np.zeros((len(images), n_logits), np.int16)
-        saturations = np.zeros(len(steps), np.uint32)
+        rows = _array(program, np.int32)
+        loop = self._check(rows, weights, images)
+        values = pad_to(_array(params, np.int32), 0, IMAGE_HEADER // 4)
+        records = _records(_array(images, np.int8), tasks, loop["image_bytes"])
+        results = np.zeros((len(images), loop["logit_bytes"] // 2), np.int16)
+        saturations = np.full(len(rows) - 1, 0xDEAD, np.uint32)  # the machine clears them
+        ports = self._ports(_array(weights, np.uint8))
         start = time.perf_counter()
         self._call(
             "hwmoe_csim_run",
-            _pointer(steps), ctypes.c_int32(entry), ctypes.c_int32(len(pixels)),
-            _pointer(values), ctypes.c_int64(values.size),
-            _pointer(beats), ctypes.c_int64(len(beats)), _pointer(pixels),
-            _pointer(logits), _pointer(saturations), ctypes.c_int32(trace),
+            _pointer(rows), _pointer(values), ctypes.c_int64(values.size),
+            _pointer(ports), ctypes.c_int64(len(weights)),
+            _pointer(records), ctypes.c_int64(records.nbytes), ctypes.c_int32(len(images)),
+            _pointer(results), ctypes.c_int64(results.nbytes),
+            _pointer(saturations), ctypes.c_int32(trace), ctypes.c_uint32(seed),
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        return CSimResult(logits, saturations, list(self._trace()), seconds)
+        return CSimResult(results, saturations, list(self._trace()), seconds)
+
+    def _ports(self, weights: Beats) -> Beats:
+        """[beats, bytes] -> [ports, beats, bytes]: what lies behind each of the weight ports."""
+        count = self.acc.ports.w_ports
+        split = weights.reshape(len(weights), count, weights.shape[1] // count)
+        return np.ascontiguousarray(split.transpose(1, 0, 2))
 
     def linear(self, ops: Sequence[LinearOp]) -> list[tuple[IntArray, int]]:
         """Commands back to back on the linear kernel: int16 [n_list, N] and clipped values."""
@@ -191,28 +203,23 @@ class CSim:
             text = message.value.decode(errors="replace")
             raise SimulationFault(f"C simulation of the HLS: {text}")
 
-    def _check(self, program: IntArray, entry: int, weights: Beats, images: IntArray) -> int:
-        """Shapes fit the program; the number of logits it stores."""
+    def _check(self, program: IntArray, weights: Beats, images: IntArray) -> dict[str, int]:
+        """Shapes fit the program; the fields of its `loop`."""
         isa, cfg = instruction_set(), self.acc.linear
         if program.ndim != 2 or program.shape[1] != isa.words:
             raise HwmoeError(f"a program is int32 [n, {isa.words}], not {list(program.shape)}")
         if weights.ndim != 2 or weights.shape[1] != cfg.t_in * cfg.w_rows:
             raise HwmoeError(f"weights come in beats of {cfg.t_in * cfg.w_rows} bytes")
-        words = n_logits = 0
-        for row in program[entry:]:
-            name, fields = isa.decode(row)
-            if name == "end":
-                break
-            words += fields["words"] if name == "load_image" else 0
-            n_logits += fields["n_out"] if name == "store" else 0
-        else:
-            raise HwmoeError(f"the program has no `end` from step {entry} on")
-        if images.ndim != 3 or images.shape[1:] != (words, cfg.t_in):
-            raise HwmoeError(
-                f"the program loads images of [{words}, {cfg.t_in}] values, "
-                f"not {list(images.shape[1:])}"
-            )
-        return n_logits
+        op, loop = isa.decode(program[0]) if len(program) else ("", {})
+        if op != "loop" or loop["steps"] != len(program) - 1:
+            raise HwmoeError("a program starts with `loop` and the number of its other steps")
+        if images.ndim != 3 or images.shape[2] != cfg.t_in:
+            raise HwmoeError(f"images come in words of {cfg.t_in} values")
+        room = loop["image_bytes"] - IMAGE_HEADER
+        size = images.shape[1] * images.shape[2]
+        if size > room:
+            raise HwmoeError(f"images of {size} bytes do not fit the program's {room}")
+        return loop
 
     def _trace(self) -> Iterator[TraceRecord]:
         """Parse the records of the last run."""
@@ -222,16 +229,29 @@ class CSim:
             return
         data = np.ctypeslib.as_array(start, (size,)).copy()
         at, lanes = 0, self.acc.linear.t_in
+        names = {number: name for name, number in trace_spaces().items()}
         while at < size:
             image, step, space, base, words = data[at : at + 5].tolist()
             at += 5
-            values = data[at : at + (words * lanes if space else words)]
-            at += len(values)
-            if space:
-                shaped = values.reshape(words, lanes)
-                yield TraceRecord(image, step, _SPACES[space], base, shaped)
+            name = names[space]
+            size_ = words if name == "lists" else words * lanes
+            values = data[at : at + size_]
+            at += size_
+            if name == "lists":
+                yield TraceRecord(image, step, name, base, values, _lists(values))
             else:
-                yield TraceRecord(image, step, _SPACES[space], base, values, _lists(values))
+                yield TraceRecord(image, step, name, base, values.reshape(words, lanes))
+
+
+def _records(
+    images: npt.NDArray[np.int8], tasks: Sequence[int], record: int
+) -> npt.NDArray[np.uint8]:
+    """Images as they lie in memory: uint8 [n, record], the task in front."""
+    records = np.zeros((len(images), record), np.uint8)
+    records[:, :4] = np.array(tasks, "<i4").reshape(len(images), 1).view(np.uint8)
+    flat = images.reshape(len(images), -1).view(np.uint8)
+    records[:, IMAGE_HEADER : IMAGE_HEADER + flat.shape[1]] = flat
+    return records
 
 
 def _lists(values: npt.NDArray[np.int32]) -> ExpertLists:

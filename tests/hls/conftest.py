@@ -29,10 +29,10 @@ def csim(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], CSim]:
 
 @pytest.fixture(scope="session")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> CSim:
-    """CONFIGS["odd"] with ap_int instead of native integers (the headers are hls4ml's)."""
+    """CONFIGS["narrow"] with ap_int instead of native integers (the headers are hls4ml's)."""
     spec = find_spec("hls4ml")
     if spec is None or spec.origin is None:
         pytest.skip("hls4ml, for its ap_int headers, is not installed")
     headers = Path(spec.origin).parent / "templates" / "vivado" / "ap_types"
     flags = ["-O1", "-DHWMOE_AP_INT", "-isystem", str(headers)]
-    return CSim(project("odd"), CONFIGS["odd"], tmp_path_factory.mktemp("exact"), flags)
+    return CSim(project("narrow"), CONFIGS["narrow"], tmp_path_factory.mktemp("exact"), flags)

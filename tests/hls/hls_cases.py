@@ -2,48 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from hwmoe.codegen.hls import HlsLimits, hls_files
+from hwmoe.codegen.hls import hls_files
 from hwmoe.plan import packing
-from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
+from hwmoe.plan.accelerator import (
+    AcceleratorConfig,
+    AttentionConfig,
+    GateConfig,
+    LinearConfig,
+    PortsConfig,
+)
+from hwmoe.plan.image import IMAGE_HEADER
 from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.packing import pad_up
+from hwmoe.plan.program import MachineSizes
 from hwmoe.quant import kernels
 from hwmoe.quant.kernels import AttentionParams, LinearParams
 from hwmoe.quant.numerics import SHIFTS, IntArray, Saturations
+from hwmoe.sim.csim import CSim, CSimResult
 from hwmoe.sim.kernel_cases import AttentionOp, LinearOp
 
-LIMITS = HlsLimits(
-    act8_words=512,
-    act16_words=512,
-    result_words=256,
-    max_tokens=32,
-    max_dim=64,
+SIZES = MachineSizes(
+    act8_words=1024,
+    heads_words=512,
+    res_words=512,
+    y_words=256,
+    slots=3,
     max_experts=8,
-    max_top_k=8,
+    max_tokens=32,
+    max_steps=512,
 )
 
-CONFIGS = {
-    "plain": AcceleratorConfig(linear=LinearConfig(max_tokens=32), attention=AttentionConfig()),
-    "odd": AcceleratorConfig(
+MACHINES = {
+    "plain": AcceleratorConfig(
+        linear=LinearConfig(max_tokens=32),
+        gate=GateConfig(max_experts=8, max_k=8),
+    ),
+    "narrow": AcceleratorConfig(
         linear=LinearConfig(
-            t_in=6, t_out=12, t_tok=2, t_epi=3, w_rows=3, max_tokens=31, x_words=300
+            t_in=8, t_out=12, t_tok=3, t_epi=2, w_rows=3, max_tokens=31, x_words=300
         ),
-        attention=AttentionConfig(rows=3, dim_lanes=3, head_units=2, max_dim_tiles=7),
+        attention=AttentionConfig(rows=3, dim_lanes=2, head_units=2, max_dim_tiles=10),
+        gate=GateConfig(max_experts=8, max_k=8),
+        ports=PortsConfig(port_bits=64, w_ports=3),
     ),
     "wide": AcceleratorConfig(
         linear=LinearConfig(
             t_in=32, t_out=8, t_tok=3, t_epi=4, w_rows=2, max_tokens=40, x_words=256
         ),
-        attention=AttentionConfig(rows=1, dim_lanes=16, head_units=3),
+        attention=AttentionConfig(rows=1, dim_lanes=16, head_units=2),
+        gate=GateConfig(max_experts=8, max_k=8),
+        ports=PortsConfig(port_bits=256, w_ports=2),
     ),
 }
+"""What whole programs run on."""
+
+CONFIGS = MACHINES | {
+    "odd": AcceleratorConfig(
+        linear=LinearConfig(
+            t_in=6, t_out=16, t_tok=2, t_epi=2, w_rows=4, max_tokens=31, x_words=300
+        ),
+        attention=AttentionConfig(rows=3, dim_lanes=3, head_units=2, max_dim_tiles=7),
+        ports=PortsConfig(port_bits=64, w_ports=3),
+    ),
+}
+"""What the kernels alone run on: words need not be a power of two."""
 
 
 def project(name: str) -> dict[str, str]:
-    return hls_files(CONFIGS[name], LIMITS)
+    return hls_files(CONFIGS[name], SIZES)
 
 
 def linear_params(
@@ -98,36 +130,67 @@ def attention_reference(op: AttentionOp) -> tuple[IntArray, int]:
     return kernels.attention(op.q, op.k, op.v, op.params, "site", sat)[1], sat.total
 
 
+def int16(rng: np.random.Generator, *shape: int) -> IntArray:
+    return rng.integers(-32768, 32768, shape).astype(np.int16)
+
+
 @dataclass
 class Assembler:
-    """A program written step by step, with its constants."""
+    """A program written step by step, with its constants and one image.
+
+    Steps have no tokens unless they are given: the C simulation runs them in order. Step 0 loads
+    the image, which holds all that was given to `image`, to word 0 of act8.
+    """
 
     acc: AcceleratorConfig
-    rows: list[list[int]] = field(default_factory=list)
-    values: list[int] = field(default_factory=list)
+    rows: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+    values: list[IntArray] = field(default_factory=list)
     beats: list[packing.Beats] = field(default_factory=list)
+    words: list[npt.NDArray[np.int8]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.emit("load_image")
 
     def emit(self, op: str, **fields: int) -> int:
-        """Append an instruction; its index. Fields not given are 0."""
-        format_ = instruction_set().formats[op]
-        self.rows.append(
-            instruction_set().encode(op, {name: fields.pop(name, 0) for name in format_.fields})
-        )
-        assert not fields, f"{op} has no {list(fields)}"
+        """Append an instruction; its index. Fields not given are 0, of tasks: all."""
+        names = set(instruction_set().formats[op].layout) - {"opcode"}
+        assert set(fields) <= names, f"{op} has no {set(fields) - names}"
+        self.rows.append((op, dict.fromkeys(names, 0) | {"tasks": 0xFFFF} | fields))
         return len(self.rows) - 1
 
     def constants(self, values: IntArray) -> int:
         """Append int32 values to params; their address."""
-        self.values.extend(int(v) for v in np.asarray(values).reshape(-1))
-        return len(self.values) - np.asarray(values).size
+        at = sum(part.size for part in self.values)
+        flat = np.asarray(values).astype(np.int32).reshape(-1)
+        self.values.append(packing.pad_to(flat, 0, 16))
+        return at
+
+    def image(self, tensor: IntArray) -> int:
+        """An int8 tensor [rows, channels] into the image; its first word."""
+        at = sum(len(part) for part in self.words)
+        self.words.append(packing.pack_activations(tensor, self.acc.linear.t_in).view(np.int8))
+        return at
 
     def load_const(self, tensor: IntArray, dst: int) -> int:
-        """An int16 tensor [rows, channels] to act16."""
+        """An int16 tensor [rows, channels] to res."""
         tiles = packing.tile_major(tensor, self.acc.linear.t_in)
         words = tiles.shape[0] * tiles.shape[1]
-        return self.emit("load_const", dst=dst, words=words, params=self.constants(tiles))
+        pairs = packing.pad_to(tiles.astype("<i2").reshape(-1), 0, 2).view("<i4")
+        return self.emit("load_const", dst=dst, words=words, params=self.constants(pairs))
 
-    def linear(self, p: LinearParams, **fields: int) -> int:
+    def put(self, tensor: IntArray, dst: int, space: str = "y") -> int:
+        """A tensor [rows, channels] to y or heads, by way of the image and a linear step."""
+        digits = _digits(tensor) if space == "y" else tensor.astype(np.int8)
+        weight = np.kron(np.eye(tensor.shape[1]), [[127, 127, 127, 1]] if space == "y" else [[1]])
+        n = len(weight)
+        p = LinearParams(
+            weight.astype(np.int8), np.zeros(n, np.int32), np.full(n, 1 << SHIFTS[0], np.int32),
+            SHIFTS[0], space == "y", None, False,
+        )  # fmt: skip
+        rows, src = len(tensor), self.image(digits)
+        return self.linear(p, src=src, dst=dst, n_tok=rows, n_list=rows, flags=1, space=space)
+
+    def linear(self, p: LinearParams, space: str = "", **fields: int) -> int:
         """A LINEAR step; flags are those of `p` and `flags`."""
         cfg = self.acc.linear
         n_out, n_in = p.weight.shape
@@ -144,12 +207,44 @@ class Assembler:
             shift=SHIFTS.index(p.shift),
             weights=base,
             params=self.constants(pairs),
-            table=self.constants(p.table) if p.table is not None else 0,
+            table=0 if p.table is None else self.constants(p.table.astype(np.int8).view("<i4")),
             flags=flags,
+            space=instruction_set().spaces[space or ("y" if p.wide else "act8")],
             **fields,
         )
 
-    def encoded(self) -> tuple[IntArray, IntArray, packing.Beats]:
-        width = self.acc.linear.t_in * self.acc.linear.w_rows
-        beats = np.concatenate([np.zeros((0, width), np.uint8), *self.beats])
-        return np.array(self.rows, np.int32), np.array(self.values, np.int32), beats
+    def encoded(self, **loop: int) -> tuple[IntArray, IntArray, packing.Beats]:
+        """Program, params and weights; `loop`: fields of the first instruction."""
+        isa, lanes = instruction_set(), self.acc.linear.t_in
+        words = sum(len(part) for part in self.words)
+        self.rows[0][1]["words"] = words
+        fields = {
+            **dict.fromkeys(isa.formats["loop"].fields, 0),
+            "steps": len(self.rows),
+            "stages": 1,
+            "image_bytes": pad_up(IMAGE_HEADER + words * lanes, IMAGE_HEADER),
+            "logit_bytes": IMAGE_HEADER,
+        }
+        rows = [isa.encode("loop", fields | loop), *(isa.encode(op, f) for op, f in self.rows)]
+        none = np.zeros((0, lanes * self.acc.linear.w_rows), np.uint8)
+        beats = np.concatenate([none, *self.beats])
+        params = np.concatenate([np.zeros(0, np.int32), *self.values])
+        return np.array(rows, np.int64).astype(np.int32), params, beats
+
+    def run(
+        self, sim: CSim, tasks: Sequence[int] = (0,), trace: int = -2, seed: int = 0, **loop: int
+    ) -> CSimResult:
+        """The image once for each of `tasks`; all steps are traced."""
+        empty = np.zeros((0, self.acc.linear.t_in), np.int8)
+        image = np.concatenate([empty, *self.words])
+        images = np.repeat(image[None], len(tasks), axis=0)
+        return sim.run(*self.encoded(**loop), images, tasks, trace, seed)
+
+
+def _digits(tensor: IntArray) -> IntArray:
+    """int16 [rows, channels] -> int8 [rows, 4*channels] that 127, 127, 127, 1 add up to it."""
+    high = np.rint(tensor / 127).astype(np.int64)
+    a = np.clip(high, -128, 127)
+    b = np.clip(high - a, -128, 127)
+    parts = [a, b, high - a - b, tensor - 127 * high]
+    return np.stack(parts, axis=-1).reshape(len(tensor), -1).astype(np.int8)

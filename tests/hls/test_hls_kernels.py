@@ -180,6 +180,6 @@ def test_a_planted_fault_is_caught(tmp_path: Path, file: str, old: str, new: str
 
 def test_exact_types_give_the_same_results(exact: CSim) -> None:
     """With ap_int every value has the bits of the hardware: none of them overflows."""
-    assert_linear(exact, random_ops("odd", 8, 30))
+    assert_linear(exact, random_ops("narrow", 8, 30))
     rng = np.random.default_rng(8)
     assert_attention(exact, [attention_op(rng, 3, 9, 20, extreme=bool(i % 2)) for i in range(6)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hls_cases import CONFIGS, LIMITS, project
+from hls_cases import CONFIGS, SIZES, project
 
-from hwmoe.codegen.hls import CSIM_SOURCES, TOP_SOURCES, HlsLimits, hls_files
+from hwmoe.codegen.hls import CSIM_SOURCES, TOP_SOURCES, hls_files
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.isa import instruction_set
 from hwmoe.process import run_tool
@@ -17,7 +17,7 @@ from hwmoe.sim.csim import WARNINGS, CSim, build
 @pytest.mark.parametrize("name", CONFIGS)
 def test_rendering_is_reproducible(name: str) -> None:
     files = project(name)
-    assert files == hls_files(CONFIGS[name].model_copy(deep=True), LIMITS)
+    assert files == hls_files(CONFIGS[name].model_copy(deep=True), SIZES)
     assert list(files) == sorted(files)
     assert set(CSIM_SOURCES) < set(files)
     for text in files.values():
@@ -30,11 +30,13 @@ def test_opcodes_are_those_of_the_instruction_set() -> None:
     types = project("plain")["hwmoe_types.hpp"]
     for name, format_ in instruction_set().formats.items():
         assert f"constexpr int OP_{name.upper()} = {format_.opcode};" in types
+        for field, (lowest, bits) in format_.layout.items():
+            assert f"a.{field} = field_of(i, {lowest}, {bits});" in types
 
 
 def test_sources_for_synthesis_compile_without_warnings(tmp_path: Path) -> None:
     """As Vitis sees them: no checks, no traces; only the stand-in for hls::stream is ours."""
-    for file, text in project("odd").items():
+    for file, text in project("narrow").items():
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text)
     flags = ["-std=c++14", "-O1", "-Werror", *WARNINGS, "-Icsim", "-c"]
@@ -62,8 +64,16 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         CSim(project("plain"), CONFIGS["plain"], tmp_path)
 
 
-def test_limits_are_checked() -> None:
-    with pytest.raises(HwmoeError, match="result_words must be at least 1"):
-        HlsLimits(1, 1, 0, 1, 1)
-    with pytest.raises(HwmoeError, match="at most 1024"):
-        HlsLimits(1, 1, 1, 1025, 1)
+def test_registers_are_those_of_the_machine() -> None:
+    """64-bit pointers from 0x10 on, 12 bytes each; then n_images; the counts at 0x4000."""
+    lines = project("narrow")["hwmoe_top.cpp"].splitlines()
+    registers = {
+        word[8]: int(word[-1], 16)
+        for word in (line.split() for line in lines if "s_axilite" in line)
+        if "offset" in word
+    }
+    names = ["program", "params", "images", "results", "weights_0", "weights_1", "weights_2"]
+    expected = {name: 0x10 + 12 * i for i, name in enumerate(names)}
+    assert registers == expected | {"n_images": 0x64, "saturations": 0x4000}
+    bundles = {word[8]: word[-1] for word in (line.split() for line in lines if "m_axi" in line)}
+    assert bundles == dict.fromkeys(names[:4], "gmem") | {f"weights_{p}": f"w{p}" for p in range(3)}

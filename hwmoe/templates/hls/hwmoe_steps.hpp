@@ -1,6 +1,5 @@
 // One command of a kernel between the memories: loaders, the kernel and a collector joined by
-// streams. The result is collected in a memory of its own and then copied, so that no memory has
-// a reader and a writer in one dataflow region.
+// streams.
 #ifndef HWMOE_STEPS_HPP
 #define HWMOE_STEPS_HPP
 
@@ -8,13 +7,18 @@
 
 namespace hwmoe {
 
+// Reads act8, writes act8, heads or y.
 void linear_step(
-    const linear_args_t& a, const routing_t& routing, const int32_t* params,
-    const w_beat_t* weights, x_beat_t act8[ACT8_WORDS], word16_t act16[ACT16_WORDS],
-    count_t& clipped
+    const linear_args_t& a, const routing_t lists[SLOTS], const port_beat_t* params,
+    HWMOE_WEIGHT_PARAMETERS, x_beat_t act8[ACT8_WORDS], x_beat_t heads[HEADS_WORDS],
+    word16_t y[Y_WORDS], count_t& clipped
 );
 
-void attention_step(const attention_args_t& a, x_beat_t act8[ACT8_WORDS], count_t& clipped);
+// Reads heads, writes act8.
+void attention_step(
+    const attention_args_t& a, const x_beat_t heads[HEADS_WORDS], x_beat_t act8[ACT8_WORDS],
+    count_t& clipped
+);
 
 }  // namespace hwmoe
 

@@ -4,18 +4,17 @@
 
 #include "hwmoe_types.hpp"
 
-// For each image the instructions from `entry` to the next END are carried out. Images follow one
-// another in `images`, their results in `logits`. saturations[i] is increased by the values that
-// instruction i clipped; the caller clears it.
+// Records of images follow one another in `images` (64 bytes with the task in the first four, then
+// words of int8), results in `results`; their sizes are fields of the program. saturations[i]:
+// values that step i clipped.
 extern "C" void hwmoe_top(
-    const hwmoe::instruction_t* program,
-    const int32_t* params,
-    const hwmoe::w_beat_t* weights,
-    const hwmoe::x_beat_t* images,
-    int16_t* logits,
-    uint32_t* saturations,
-    int32_t entry,
-    int32_t n_images
+    const hwmoe::port_beat_t* program,
+    const hwmoe::port_beat_t* params,
+    const hwmoe::port_beat_t* images,
+    hwmoe::port_beat_t* results,
+    HWMOE_WEIGHT_PARAMETERS,
+    int32_t n_images,
+    uint32_t saturations[hwmoe::MAX_STEPS]
 );
 
 #endif

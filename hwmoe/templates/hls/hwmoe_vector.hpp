@@ -1,5 +1,5 @@
-// The steps between the two kernels: LayerNorm, residual additions, the gate. All work on the
-// activation memories: lane l of tile i of row j is word base + i*rows + j.
+// The steps between the two kernels: LayerNorm, residual additions, the gate. In every memory
+// lane l of tile i of row j is word base + i*rows + j.
 #ifndef HWMOE_VECTOR_HPP
 #define HWMOE_VECTOR_HPP
 
@@ -14,16 +14,20 @@ struct routing_t {
     uint16_t score[MAX_EXPERTS][MAX_TOKENS];
 };
 
+// Reads res, writes act8.
 void layernorm_step(
-    const layernorm_args_t& a, const word16_t act16[ACT16_WORDS], const int32_t* params,
+    const layernorm_args_t& a, const word16_t res[RES_WORDS], const port_beat_t* params,
     x_beat_t act8[ACT8_WORDS], count_t& clipped
 );
 
+// Reads y and res, writes res.
 void add_step(
-    const add_args_t& a, const routing_t& routing, word16_t act16[ACT16_WORDS], count_t& clipped
+    const add_args_t& a, const routing_t lists[SLOTS], const word16_t y[Y_WORDS],
+    word16_t res[RES_WORDS], count_t& clipped
 );
 
-void gate_step(const gate_args_t& a, const word16_t act16[ACT16_WORDS], routing_t& routing);
+// Reads y, writes lists[a.slot].
+void gate_step(const gate_args_t& a, const word16_t y[Y_WORDS], routing_t lists[SLOTS]);
 
 }  // namespace hwmoe
 

@@ -7,8 +7,10 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "hwmoe_attention.hpp"
+#include "hwmoe_engines.hpp"
 #include "hwmoe_linear.hpp"
 #include "hwmoe_top.hpp"
 
@@ -19,11 +21,12 @@ static_assert(sizeof(attention_cmd_t) == 16, "a command beat is 128 bits");
 static_assert(sizeof(x_beat_t) == T_IN, "beats have no padding");
 static_assert(sizeof(w_beat_t) == W_LANES, "beats have no padding");
 static_assert(sizeof(p_beat_t) == 8 * T_EPI, "beats have no padding");
+static_assert(sizeof(port_beat_t) == PORT_BYTES, "beats have no padding");
 
 namespace hwmoe_csim {
 
 state_t& state() {
-    static state_t the_state = {0, -1, NO_IMAGE, 0, 0, {}};
+    static state_t the_state = {0, -1, NO_IMAGE, 0, 0, 0, 0, 0, {}};
     return the_state;
 }
 
@@ -31,6 +34,54 @@ void fail(const char* message) {
     const int step = state().step;
     const std::string where = step < 0 ? "" : "step " + std::to_string(step) + ": ";
     throw std::runtime_error(where + message);
+}
+
+static uint32_t draw() {  // xorshift
+    uint32_t& x = state().random;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x;
+}
+
+int choose(int actors) {
+    static int order[ACTORS];  // who goes first
+    if (state().random == 0) {
+        return lowest(actors);
+    }
+    if (draw() % 16 == 0) {
+        for (int i = 0; i < ACTORS; ++i) {
+            order[i] = i;
+        }
+        for (int i = ACTORS - 1; i > 0; --i) {
+            std::swap(order[i], order[draw() % static_cast<uint32_t>(i + 1)]);
+        }
+    }
+    for (int actor : order) {
+        if (((actors >> actor) & 1) != 0) {
+            return actor;
+        }
+    }
+    return lowest(actors);
+}
+
+void deadlock(const engines_t& e) {
+    std::string text = "deadlock";
+    for (int i = 0; i < ENGINES; ++i) {
+        if (e.count[i] == 0) {
+            continue;
+        }
+        const work_t& work = e.queue[i][e.head[i]];
+        text += std::string(": ") + ENGINE_NAMES[i] + " step " + std::to_string(work.step) +
+                " waits for";
+        for (int from = 0; from < ENGINES; ++from) {
+            if (((missing_tokens(e, i) >> from) & 1) != 0) {
+                text += std::string(" ") + ENGINE_NAMES[from];
+            }
+        }
+    }
+    state().step = -1;
+    fail(text.c_str());
 }
 
 // Run `body`; whatever it throws, and beats it leaves unread, become a message.
@@ -76,23 +127,31 @@ static void empty(hls::stream<T>& stream, void* data, int64_t beats) {
 
 using namespace hwmoe_csim;
 
+// `weights`: n_weights beats of each port, one port after the other.
 extern "C" int hwmoe_csim_run(
-    const int32_t* program, int32_t entry, int32_t n_images, const int32_t* params,
-    int64_t n_params, const void* weights, int64_t n_weights, const void* images, int16_t* logits,
-    uint32_t* saturations, int32_t traced, char* error, int32_t size
+    const void* program, const void* params, int64_t n_params, const void* weights,
+    int64_t n_weights, const void* images, int64_t image_bytes, int32_t n_images, void* results,
+    int64_t result_bytes, uint32_t* saturations, int32_t traced, uint32_t seed, char* error,
+    int32_t size
 ) {
     state().traced = traced;
     state().n_params = n_params;
     state().n_weights = n_weights;
+    state().n_images = image_bytes / PORT_BYTES;
+    state().n_results = result_bytes / PORT_BYTES;
+    state().random = seed;
     state().trace.clear();
-    state().step = entry;
+    state().step = 0;
+    const port_beat_t* first = static_cast<const port_beat_t*>(weights);
+#define HWMOE_PORT_OF(p) first + p * n_weights
     const int code = guarded(error, size, [&] {
         hwmoe_top(
-            reinterpret_cast<const instruction_t*>(program), params,
-            static_cast<const w_beat_t*>(weights), static_cast<const x_beat_t*>(images), logits,
-            saturations, entry, n_images
+            static_cast<const port_beat_t*>(program), static_cast<const port_beat_t*>(params),
+            static_cast<const port_beat_t*>(images), static_cast<port_beat_t*>(results),
+            HWMOE_FOR_WEIGHT_PORTS(HWMOE_PORT_OF), n_images, saturations
         );
     });
+#undef HWMOE_PORT_OF
     state().step = -1;
     return code;
 }

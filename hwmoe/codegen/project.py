@@ -10,33 +10,38 @@ from typing import Any
 
 import hwmoe
 from hwmoe.codegen.folder import MARKER, read_json, write_json, write_text
-from hwmoe.codegen.hls import hls_files, limits_of
-from hwmoe.codegen.rtl_attention import attention_rtl
-from hwmoe.codegen.rtl_linear import linear_rtl
+from hwmoe.codegen.hls import hls_files
+from hwmoe.codegen.rtl_machine import machine_rtl
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.board import Board
+from hwmoe.plan.checker import check_program
+from hwmoe.plan.disassembler import listing
 from hwmoe.plan.program import Program
 from hwmoe.quant.quantized import QuantizedModel
 
 QUANTIZED = "quantized.safetensors"
 PROGRAM = "program.safetensors"
-KERNELS = ("linear", "attention")
+LISTING = "program.txt"
 
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """A quantized model, its program, and the rendered sources by path (`hls/...`, `rtl/...`).
+    """A quantized model, its program, and the files made of them by path.
 
-    rtl: for each kernel the names of its SystemVerilog files below `rtl/`. `source` says what
-    the model was made from, as the user gave it.
+    These are `hls/...`, `rtl/...` and the program as text. `source` says what the model was made
+    from, as the user gave it.
     """
 
     model: QuantizedModel
     program: Program
     board: Board
     files: Mapping[str, str]
-    rtl: Mapping[str, tuple[str, ...]]
     source: str
+
+    @property
+    def rtl(self) -> tuple[str, ...]:
+        """Paths of the files of `hwmoe_top` and all below it."""
+        return tuple(sorted(name for name in self.files if name.startswith("rtl/")))
 
     @property
     def digest(self) -> str:
@@ -61,14 +66,13 @@ class Project:
             "experts": self.model.experts,
             "board": self.board.model_dump(),
             "accelerator": self.program.accelerator.model_dump(),
-            "rtl": {kernel: list(names) for kernel, names in self.rtl.items()},
             "files": sorted(self.files),
         }
         write_json(folder / MARKER, marker)
 
-    def rtl_sources(self, folder: Path) -> dict[str, list[Path]]:
-        """Paths of the SystemVerilog files of each kernel in a written project."""
-        return {kernel: [folder / "rtl" / n for n in names] for kernel, names in self.rtl.items()}
+    def rtl_sources(self, folder: Path) -> list[Path]:
+        """The SystemVerilog of a written project."""
+        return [folder / name for name in self.rtl]
 
     @classmethod
     def load(cls, folder: Path) -> Project:
@@ -84,18 +88,17 @@ class Project:
             Program.load(folder / PROGRAM),
             Board.model_validate(marker["board"]),
             {name: (folder / name).read_text(encoding="utf-8") for name in marker["files"]},
-            {kernel: tuple(names) for kernel, names in marker["rtl"].items()},
             marker["source"],
         )
 
 
 def make_project(model: QuantizedModel, program: Program, board: Board, source: str) -> Project:
-    """Render HLS and SystemVerilog for a program; nothing touches the disk."""
-    acc = program.accelerator
-    hls = hls_files(acc, limits_of(program))
-    files = {f"hls/{name}": text for name, text in hls.items()}
-    rtl = {"linear": linear_rtl(acc.linear), "attention": attention_rtl(acc.attention)}
-    for texts in rtl.values():
-        files |= {f"rtl/{name}": text for name, text in texts.items()}
-    names = {kernel: tuple(sorted(texts)) for kernel, texts in rtl.items()}
-    return Project(model, program, board, files, names, source)
+    """Render HLS and SystemVerilog for a program; nothing touches the disk.
+
+    `HwmoeError` if the program would not compute what it says (`check_program`).
+    """
+    check_program(program)
+    acc, sizes = program.accelerator, program.sizes
+    files = {f"hls/{name}": text for name, text in hls_files(acc, sizes).items()}
+    files |= {f"rtl/{name}": text for name, text in machine_rtl(acc, sizes).items()}
+    return Project(model, program, board, files | {LISTING: listing(program)}, source)

@@ -13,7 +13,6 @@ LINEAR_LIBRARY = (
     "hwmoe_acc_bank",
     "hwmoe_adder_tree",
     "hwmoe_delay",
-    "hwmoe_dot",
     "hwmoe_fifo",
     "hwmoe_linear_drain",
     "hwmoe_linear_epilogue",
@@ -21,12 +20,21 @@ LINEAR_LIBRARY = (
     "hwmoe_linear_loader",
     "hwmoe_linear_sequencer",
     "hwmoe_linear_weights",
-    "hwmoe_mac_tile",
     "hwmoe_ram_sdp",
     "hwmoe_requant",
     "hwmoe_skid",
     "hwmoe_table",
 )
+
+DSP_LIBRARY = (  # not hwmoe_dsp48e2_model: synthesis has the primitive
+    "hwmoe_dot_cascade",
+    "hwmoe_dot_pairs",
+    "hwmoe_dot_pulse",
+    "hwmoe_dot_ring",
+    "hwmoe_dot_skew",
+    "hwmoe_dot_twin",
+)
+CHAIN = 16  # taps of the longest chain of DSPs whose sums fit (docs/dsp.md)
 
 BLOCK_RAM_FROM = 65  # words; a shallower memory costs less as distributed RAM
 GET_LATENCY = 4  # cycles from the read of an accumulator to the joined word (hwmoe_acc_bank + 1)
@@ -35,9 +43,14 @@ ROOM = 32  # places in the output FIFO: more than the epilogue's round trip
 PARAMS = 8  # parameter beats waiting: more than their way to the bias adder
 
 
+def mac_taps(cfg: LinearConfig) -> int:
+    """DSPs of a chain."""
+    return ceil_div(cfg.t_in, ceil_div(cfg.t_in, CHAIN))
+
+
 def mac_latency(cfg: LinearConfig) -> int:
-    """Cycles from an activation to its sum (hwmoe_mac_tile)."""
-    return 3 + log2_ceil(cfg.t_in)
+    """Cycles from an activation to its sum (hwmoe_dot_pairs)."""
+    return mac_taps(cfg) + 4 + log2_ceil(ceil_div(cfg.t_in, CHAIN))
 
 
 def flush_cycles(cfg: LinearConfig) -> int:
@@ -79,7 +92,7 @@ class _Queue:
 
 def linear_rtl(cfg: LinearConfig) -> dict[str, str]:
     """SystemVerilog of the kernel for one configuration: file name -> text, top `hwmoe_linear`."""
-    files = sources("rtl/lib", LINEAR_LIBRARY)
+    files = sources("rtl/lib", LINEAR_LIBRARY) | sources("rtl/dsp", DSP_LIBRARY)
     files["hwmoe_linear.sv"] = render("rtl/hwmoe_linear.sv.j2", **_context(cfg))
     return dict(sorted(files.items()))
 
@@ -102,6 +115,7 @@ def _context(cfg: LinearConfig) -> dict[str, object]:
         "g_block": int(groups >= BLOCK_RAM_FROM),
         "group_bits": max(1, log2_ceil(groups)),
         "chunks": cfg.t_out // cfg.t_epi,
+        "mac_taps": mac_taps(cfg),
         "mac_latency": mac_latency(cfg),
         "get_latency": GET_LATENCY,
         "room": ROOM,

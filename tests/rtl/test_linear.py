@@ -11,6 +11,7 @@ import pytest
 from kernel_bench import compiled, write
 from linear_ops import Commands, compare, extreme_op, random_params, work_of
 
+import hwmoe
 from hwmoe.codegen.rtl_linear import linear_rtl
 from hwmoe.dse.linear_cycles import linear_cycles, linear_schedule
 from hwmoe.errors import HwmoeError
@@ -23,6 +24,7 @@ from hwmoe.sim.verilator import lint
 pytestmark = pytest.mark.xdist_group("linear_rtl")  # with --dist loadgroup: one build for all
 
 TOP = "hwmoe_linear"
+MODEL = Path(hwmoe.__file__).parent / "templates" / "rtl" / "dsp" / "hwmoe_dsp48e2_model.sv"
 CONFIGS = {
     "one_channel": LinearConfig(
         t_in=4, t_out=8, t_tok=1, t_epi=1, w_rows=2, max_tokens=17, x_words=100
@@ -67,6 +69,16 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     return get
 
 
+def on_primitives(cfg: LinearConfig) -> dict[str, str]:
+    """The sources with DSP48E2 in simulation too, and our model of it."""
+    files = linear_rtl(cfg)
+    assert MODEL.name not in files  # synthesis has the real one
+    top, twin, primitive = f"{TOP}.sv", "bit PRIMITIVE = 0;", "bit PRIMITIVE = 1;"
+    assert files[top].count(twin) == 1
+    files[top] = files[top].replace(twin, primitive)
+    return files | {MODEL.name: MODEL.read_text()}
+
+
 def sequence(cfg: LinearConfig, seed: int) -> list[LinearOp]:
     """One to six commands; every fifth sequence ends with accumulators at their limits."""
     ops = Commands(cfg, seed).draw(1 + seed % 6)
@@ -104,6 +116,24 @@ def test_cycle_formula_is_exact(name: str, kernels: Kernels) -> None:
     assert worst == 0
 
 
+@pytest.mark.parametrize("name", ["one_channel", "deep", "odd"])
+def test_primitives_do_the_same_in_the_same_cycles(name: str, tmp_path: Path) -> None:
+    cfg = CONFIGS[name]
+    kernel = build(cfg, on_primitives(cfg), tmp_path)
+    for seed in SEEDS:
+        ops = sequence(cfg, seed)
+        case = linear_case(cfg, f"seed {seed}", ops)
+        compare(cfg, ops, kernel.run(case, 0.3, seed, timeout_cycles=500_000))
+        result = kernel.run(case, timeout_cycles=200_000)
+        compare(cfg, ops, result)
+        measured = result.stamps["m_axis_status"] - result.stamps["s_axis_cmd"][0]
+        assert list(measured) == linear_schedule(cfg, [work_of(cfg, op) for op in ops])
+
+
+def test_primitives_lint_without_warning(tmp_path: Path) -> None:
+    assert lint(write(on_primitives(SMALL), tmp_path), TOP) == ""
+
+
 def test_macs_are_busy(kernels: Kernels) -> None:
     """129 tokens x 192 x 192 on 16 x 16 MACs: what is lost is start, last drain and end."""
     cfg = CONFIGS["block_ram"]
@@ -138,14 +168,21 @@ def test_under_cocotb(tmp_path: Path) -> None:
 FAULTS = {
     "no half at the first shift": ("hwmoe_requant.sv", "shift_1 == 2'd0,", "1'b0,"),
     "passes of two slots": ("hwmoe_linear_sequencer.sv", "int MIN_PASS = 3", "int MIN_PASS = 2"),
+    "weights swapped a cycle early": (f"{TOP}.sv", ".swap(swap_q)", ".swap(swap)"),
     "words overwritten": ("hwmoe_linear_loader.sv", "(first >= old_stop)", "1'b1"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+PRIMITIVE_FAULTS = {
+    "loads without stagger": ("hwmoe_dot_cascade.sv", ".CEA2(load[DELAY])", ".CEA2(load[0])"),
+    "no rounding constant": ("hwmoe_dot_cascade.sv", ".RND(48'd1 << (SP - 1))", ".RND(48'd0)"),
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *PRIMITIVE_FAULTS])
 def test_a_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
-    file, right, wrong = FAULTS[fault]
-    files = linear_rtl(SMALL)
+    file, right, wrong = (FAULTS | PRIMITIVE_FAULTS)[fault]
+    files = on_primitives(SMALL) if fault in PRIMITIVE_FAULTS else linear_rtl(SMALL)
     assert files[file].count(right) == 1
     files[file] = files[file].replace(right, wrong)
     kernel = build(SMALL, files, tmp_path)

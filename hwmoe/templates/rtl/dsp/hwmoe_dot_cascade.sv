@@ -6,9 +6,9 @@
 // y[0] the lower one with its top bit inverted. Exact for w in [-127, 127], x in [-128, 127] and
 // K <= 16 (docs/dsp.md). More than 16 inputs: CHAINS chains that end together, and an adder tree.
 //
-// `x` and `swap` come skewed from hwmoe_dot_skew: what belongs to tap d of a chain is d cycles
-// late, the pulse one cycle behind its x. `load[c]` takes row c of `rows` into the shadow weights
-// (registers A and D); `swap[d]` makes them active (AD) in the taps of delay d.
+// All inputs come staggered (hwmoe_dot_skew, hwmoe_dot_pulse): what belongs to tap d of a chain is
+// d cycles late, a swap one cycle behind its x. `load[K*c+d]` takes row c of `rows` into the shadow
+// weights (registers A and D) and `swap[d]` makes them active (AD), in the taps of delay d.
 // y follows x of tap 0 by LATENCY = K + 3 + clog2(CHAINS) cycles. No reset.
 module hwmoe_dot_cascade #(
     parameter int T_IN = 16,
@@ -17,7 +17,7 @@ module hwmoe_dot_cascade #(
     parameter int SUM_W = 16 + $clog2(T_IN)
 ) (
     input  logic                clk,
-    input  logic [         1:0] load,
+    input  logic [     2*K-1:0] load,
     input  logic [2*8*T_IN-1:0] rows,
     input  logic [       K-1:0] swap,
     input  logic [  8*T_IN-1:0] x,
@@ -97,8 +97,8 @@ module hwmoe_dot_cascade #(
           .ALUMODE(4'b0000),
           .CARRYINSEL(3'b000),
           .CEA1(1'b0),
-          .CEA2(load[0]),
-          .CED(load[1]),
+          .CEA2(load[DELAY]),
+          .CED(load[K+DELAY]),
           .CEAD(swap[DELAY]),
           .CEB1(1'b1),
           .CEB2(1'b1),
@@ -136,6 +136,13 @@ module hwmoe_dot_cascade #(
           .XOROUT()
       );
       /* verilator lint_on PINCONNECTEMPTY */
+
+`ifndef SYNTHESIS
+      always_ff @(posedge clk) begin
+        assert (!(load[DELAY] && w_low == 8'h80) && !(load[K+DELAY] && w_high == 8'h80))
+        else $error("a weight of -128");
+      end
+`endif
     end
   endgenerate
 

@@ -1,129 +1,93 @@
 // T_OUT int8 dot products of T_IN inputs, weight-stationary: y[o] = sum_i w[o][i] * x[i], two
-// products a DSP48E2. Ports as hwmoe_mac_tile; later by a few cycles, and one rule more.
+// products a DSP48E2. T_OUT and SLOTS are even, SLOTS <= T_OUT.
 //
 // PRIMITIVE = 1 instantiates the primitives (hwmoe_dot_cascade), 0 computes the same in the same
-// cycles as plain sums (hwmoe_dot_twin): the default of simulation. docs/dsp.md says what is proven.
+// cycles as plain sums (hwmoe_dot_twin), for fast simulation. docs/dsp.md says what is proven.
 //
-// Weights, in [-127, 127], are double-buffered. `load[o]` puts row o % SLOTS of `rows` into the
-// shadow weights of channel o; `swap` makes the shadow weights active from the x of its own cycle
-// on. Taps swap one after the other, so no load may come in the cycle of a swap or in the K-1
-// cycles after it (K = 16 at most); swaps may follow one another at any distance. SLOTS <= T_OUT.
 // Every cycle takes an x and gives a y, LATENCY = K + 4 + clog2(CHAINS) cycles later, with
 // CHAINS = ceil(T_IN / 16) and K = ceil(T_IN / CHAINS). No reset.
+//
+// Weights, in [-127, 127], are double-buffered. A load puts row o % SLOTS of `rows` into the shadow
+// weights of channel o, of the SHARE channels of one o / SHARE at once; `swap` makes the shadow
+// weights active from the x of its own cycle on. Both may come in any cycle; a load in the cycle of
+// a swap belongs to the next weights.
+// Loads come staggered by tap, once for all the instances that share them: `load` out of
+// hwmoe_dot_pulse, `rows` out of hwmoe_dot_skew and one register. The cycle of a load is the one
+// in which they go in there.
 module hwmoe_dot_pairs #(
     parameter int T_IN = 16,
     parameter int T_OUT = 16,
     parameter int SLOTS = 4,
-`ifdef SYNTHESIS
-    parameter bit PRIMITIVE = 1,
-`else
+    parameter int SHARE = 1,
     parameter bit PRIMITIVE = 0,
-`endif
+    parameter int CHAINS = (T_IN + 15) / 16,
+    parameter int K = (T_IN + CHAINS - 1) / CHAINS,
+    parameter int STEPS = PRIMITIVE ? K : 1,
     parameter int SUM_W = 16 + $clog2(T_IN)
 ) (
-    input  logic                    clk,
-    input  logic [       T_OUT-1:0] load,
-    input  logic [8*T_IN*SLOTS-1:0] rows,
-    input  logic                    swap,
-    input  logic [      8*T_IN-1:0] x,
-    output logic [ T_OUT*SUM_W-1:0] y
+    input  logic                         clk,
+    input  logic [T_OUT/SHARE*STEPS-1:0] load,
+    input  logic [     8*T_IN*SLOTS-1:0] rows,
+    input  logic                         swap,
+    input  logic [           8*T_IN-1:0] x,
+    output logic [      T_OUT*SUM_W-1:0] y
 );
-  localparam int PAIRS = (T_OUT + 1) / 2;
-  localparam int CHAINS = (T_IN + 15) / 16;
-  localparam int K = (T_IN + CHAINS - 1) / CHAINS;
+  logic [ STEPS-1:0] swap_late;
+  logic [8*T_IN-1:0] x_late;
 
-  logic [8*T_IN*SLOTS-1:0] rows_q;
-  logic [     2*PAIRS-1:0] load_q;  // one of no channel if T_OUT is odd
-  /* verilator lint_off UNUSEDSIGNAL */
-  logic [2*PAIRS*SUM_W-1:0] sums;
-  /* verilator lint_on UNUSEDSIGNAL */
+  hwmoe_dot_pulse #(
+      .T_IN(T_IN),
+      .PRIMITIVE(PRIMITIVE)
+  ) i_swap (
+      .clk,
+      .d(swap),
+      .q(swap_late)
+  );
 
-  assign y = sums[T_OUT*SUM_W-1:0];
-
-  always_ff @(posedge clk) begin
-    rows_q <= rows;
-    load_q <= (2 * PAIRS)'(load);
-  end
+  hwmoe_dot_skew #(
+      .T_IN(T_IN),
+      .PRIMITIVE(PRIMITIVE)
+  ) i_x (
+      .clk,
+      .d(x),
+      .q(x_late)
+  );
 
   generate
     if (PRIMITIVE) begin : g_primitives
-      logic [     K-1:0] swap_skewed;
-      logic [8*T_IN-1:0] x_skewed;
-
-      hwmoe_dot_skew #(
-          .T_IN(T_IN)
-      ) i_skew (
-          .clk,
-          .swap,
-          .x,
-          .swap_skewed,
-          .x_skewed
-      );
-
-      for (genvar p = 0; p < PAIRS; p++) begin : g_pair
+      for (genvar o = 0; o < T_OUT; o += 2) begin : g_pair
         hwmoe_dot_cascade #(
             .T_IN(T_IN)
         ) i_cascade (
             .clk,
-            .load(load_q[2*p+:2]),
-            .rows({
-              rows_q[8*T_IN*((2*p+1)%SLOTS)+:8*T_IN], rows_q[8*T_IN*(2*p%SLOTS)+:8*T_IN]
-            }),
-            .swap(swap_skewed),
-            .x(x_skewed),
-            .y(sums[2*SUM_W*p+:2*SUM_W])
+            .load({load[K*((o+1)/SHARE)+:K], load[K*(o/SHARE)+:K]}),
+            .rows(rows[8*T_IN*(o%SLOTS)+:2*8*T_IN]),
+            .swap(swap_late),
+            .x(x_late),
+            .y(y[SUM_W*o+:2*SUM_W])
         );
       end
-    end else begin : g_twin
-      // x waits in front of the sums, where it is narrow: as long as the next load lets the swap.
-      logic [         K:0] swaps;
-      logic [8*T_IN*(K+2)-1:0] line;
+    end else begin : g_twins
+      logic [8*T_IN-1:0] x_1;  // as B1 and B2 of the primitive
+      logic [8*T_IN-1:0] x_2;
 
       always_ff @(posedge clk) begin
-        swaps <= (K + 1)'({swaps, swap});
-        line  <= (8 * T_IN * (K + 2))'({line, x});
+        x_1 <= x_late;
+        x_2 <= x_1;
       end
 
-      for (genvar p = 0; p < PAIRS; p++) begin : g_pair
+      for (genvar o = 0; o < T_OUT; o += 2) begin : g_pair
         hwmoe_dot_twin #(
-            .T_IN (T_IN),
-            .DEPTH(2 + $clog2(CHAINS))
+            .T_IN(T_IN)
         ) i_twin (
             .clk,
-            .load(load_q[2*p+:2]),
-            .rows({
-              rows_q[8*T_IN*((2*p+1)%SLOTS)+:8*T_IN], rows_q[8*T_IN*(2*p%SLOTS)+:8*T_IN]
-            }),
-            .swap(swaps[K]),
-            .x(line[8*T_IN*(K+2)-1-:8*T_IN]),
-            .y(sums[2*SUM_W*p+:2*SUM_W])
+            .load({load[(o+1)/SHARE], load[o/SHARE]}),
+            .rows(rows[8*T_IN*(o%SLOTS)+:2*8*T_IN]),
+            .swap(swap_late),
+            .x(x_2),
+            .y(y[SUM_W*o+:2*SUM_W])
         );
       end
     end
   endgenerate
-
-`ifndef SYNTHESIS
-  /* verilator lint_off PROCASSINIT */
-  logic [K-1:0] recent = '0;  // swaps of the K cycles before
-  /* verilator lint_on PROCASSINIT */
-  int forbidden;
-
-  /* verilator lint_off BLKSEQ */  // forbidden is a loop's counter
-  always_ff @(posedge clk) begin
-    recent <= K'({recent, swap});
-    if (load != 0) begin
-      forbidden = 0;
-      for (int o = 0; o < T_OUT; o++) begin
-        if (load[o]) begin
-          for (int i = 0; i < T_IN; i++) begin
-            if (rows[8*(T_IN*(o%SLOTS)+i)+:8] == 8'h80) forbidden++;
-          end
-        end
-      end
-      assert (K'({recent, swap}) == 0) else $error("a load within K cycles of a swap");
-      assert (forbidden == 0) else $error("a weight of -128");
-    end
-  end
-  /* verilator lint_on BLKSEQ */
-`endif
 endmodule

@@ -1,37 +1,45 @@
-// Staggers activations and swaps for hwmoe_dot_cascade, for all the pairs that share them: tap 0
-// one cycle late, every further tap of a chain one more (SRL), and each swap pulse one cycle behind
-// the x it belongs to. CHAINS and K as in hwmoe_dot_cascade. No reset.
+// Staggers what belongs to the taps of hwmoe_dot_pairs, activations or weights: field i of `d` has
+// the FIELD bits of tap i, for all the pairs that share them. No reset.
+//
+// PRIMITIVE = 1: the first tap of a chain comes one cycle late, every further one a cycle more
+// (SRL). A shorter last chain starts later, so that all end together. PRIMITIVE = 0: all of it
+// comes 1 + K + clog2(CHAINS) cycles late, which is when the twin takes it.
 module hwmoe_dot_skew #(
     parameter int T_IN = 16,
+    parameter int FIELD = 8,
+    parameter bit PRIMITIVE = 0,
     parameter int CHAINS = (T_IN + 15) / 16,
     parameter int K = (T_IN + CHAINS - 1) / CHAINS
 ) (
-    input  logic              clk,
-    input  logic              swap,
-    input  logic [8*T_IN-1:0] x,
-    output logic [     K-1:0] swap_skewed,
-    output logic [8*T_IN-1:0] x_skewed
+    input  logic                  clk,
+    input  logic [FIELD*T_IN-1:0] d,
+    output logic [FIELD*T_IN-1:0] q
 );
-  localparam int LEAD = CHAINS * K - T_IN;
-
-  logic [K:0] swaps;
-
-  assign swap_skewed = swaps[K:1];
-
-  always_ff @(posedge clk) swaps <= (K + 1)'({swaps, swap});
+  localparam int LEAD = CHAINS * K - T_IN;  // taps that the last chain is shorter by
 
   generate
-    for (genvar i = 0; i < T_IN; i++) begin : g_tap
-      localparam int DELAY = i % K + (i / K == CHAINS - 1 ? LEAD : 0);
-      logic [8*DELAY+7:0] line;
+    if (PRIMITIVE) begin : g_taps
+      for (genvar i = 0; i < T_IN; i++) begin : g_tap
+        localparam int DELAY = i % K + (i / K == CHAINS - 1 ? LEAD : 0);
+        logic [FIELD*(DELAY+1)-1:0] line;
 
-      assign x_skewed[8*i+:8] = line[8*DELAY+:8];
+        assign q[FIELD*i+:FIELD] = line[FIELD*DELAY+:FIELD];
 
-      if (DELAY == 0) begin : g_first
-        always_ff @(posedge clk) line <= x[8*i+:8];
-      end else begin : g_next
-        always_ff @(posedge clk) line <= {line[8*DELAY-1:0], x[8*i+:8]};
+        if (DELAY == 0) begin : g_first
+          always_ff @(posedge clk) line <= d[FIELD*i+:FIELD];
+        end else begin : g_next
+          always_ff @(posedge clk) line <= {line[FIELD*DELAY-1:0], d[FIELD*i+:FIELD]};
+        end
       end
+    end else begin : g_twin
+      hwmoe_dot_ring #(
+          .W(FIELD * T_IN),
+          .N(1 + K + $clog2(CHAINS))
+      ) i_ring (
+          .clk,
+          .d,
+          .q
+      );
     end
   endgenerate
 endmodule

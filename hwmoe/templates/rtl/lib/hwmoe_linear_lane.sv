@@ -4,7 +4,9 @@ module hwmoe_linear_lane #(
     parameter int T_IN = 16,
     parameter int T_OUT = 16,
     parameter int T_EPI = 8,
-    parameter int SLOTS = 4,
+    parameter int W_ROWS = 1,
+    parameter bit PRIMITIVE = 0,
+    parameter int LOADS = 1,
     parameter int X_WORDS = 512,
     parameter int X_BLOCK = 1,
     parameter int GROUPS = 64,
@@ -13,30 +15,30 @@ module hwmoe_linear_lane #(
     parameter int GW = 6,
     parameter int CHUNKS = T_OUT / T_EPI
 ) (
-    input  logic                    clk,
-    input  logic                    rst_n,
-    input  logic                    list_we,
-    input  logic [            GW:0] list_waddr,
-    input  logic [          XW-1:0] list_wdata,
-    input  logic                    list_re,
-    input  logic [            GW:0] list_raddr,
-    output logic [          XW-1:0] list_row,
-    input  logic                    x_we,
-    input  logic [          XW-1:0] x_waddr,
-    input  logic [      8*T_IN-1:0] x_wdata,
-    input  logic                    x_re,
-    input  logic [          XW-1:0] x_raddr,
-    input  logic [       T_OUT-1:0] load,
-    input  logic [8*T_IN*SLOTS-1:0] rows,
-    input  logic                    swap,
-    input  logic                    add,
-    input  logic                    add_first,
-    input  logic                    add_page,
-    input  logic [          GW-1:0] add_addr,
-    input  logic [      CHUNKS-1:0] get,
-    input  logic                    get_page,
-    input  logic [          GW-1:0] get_addr,
-    output logic [    T_EPI*27-1:0] totals
+    input  logic                        clk,
+    input  logic                        rst_n,
+    input  logic                        list_we,
+    input  logic [                GW:0] list_waddr,
+    input  logic [              XW-1:0] list_wdata,
+    input  logic                        list_re,
+    input  logic [                GW:0] list_raddr,
+    output logic [              XW-1:0] list_row,
+    input  logic                        x_we,
+    input  logic [              XW-1:0] x_waddr,
+    input  logic [          8*T_IN-1:0] x_wdata,
+    input  logic                        x_re,
+    input  logic [              XW-1:0] x_raddr,
+    input  logic [           LOADS-1:0] load,
+    input  logic [  32*T_IN*W_ROWS-1:0] rows,
+    input  logic                        swap,
+    input  logic                        add,
+    input  logic                        add_first,
+    input  logic                        add_page,
+    input  logic [              GW-1:0] add_addr,
+    input  logic [          CHUNKS-1:0] get,
+    input  logic                        get_page,
+    input  logic [              GW-1:0] get_addr,
+    output logic [        T_EPI*27-1:0] totals
 );
   localparam int SUM_W = 16 + $clog2(T_IN);
 
@@ -72,10 +74,12 @@ module hwmoe_linear_lane #(
       .rdata(x)
   );
 
-  hwmoe_mac_tile #(
+  hwmoe_dot_pairs #(
       .T_IN(T_IN),
       .T_OUT(T_OUT),
-      .SLOTS(SLOTS)
+      .SLOTS(4 * W_ROWS),
+      .SHARE(W_ROWS),
+      .PRIMITIVE(PRIMITIVE)
   ) i_macs (
       .clk,
       .load,

@@ -1,0 +1,167 @@
+"""SystemVerilog of FETCH: the instruction set's positions and the machine's limits, placed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hwmoe.codegen.render import render, sources
+from hwmoe.errors import HwmoeError
+from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.isa import InstructionSet, instruction_set
+from hwmoe.plan.packing import log2_ceil
+from hwmoe.plan.program import MachineSizes
+
+TOP = "hwmoe_fetch"
+INSTRUCTION_BITS = 512
+MAX_STEPS = 1 << 16  # a step has 16 bits, and 16'hffff means none
+SMALLEST_PORT = 64  # the task of an image and half an address
+_ADDRESS, _FIELD = "bad_address", "bad_field"  # flags of the rendered module
+
+
+@dataclass(frozen=True)
+class _Check:
+    """`sum` (an expression of 44 bits) above `limit` sets `flag`."""
+
+    sum: str
+    limit: int
+    flag: str
+
+
+def fields() -> dict[str, dict[str, tuple[int, int]]]:
+    """Lowest bit and bits of the fields of every instruction, common ones included, by opcode."""
+    return {name: dict(format_.layout) for name, format_ in instruction_set().formats.items()}
+
+
+def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[str, str]:
+    """File name -> text of `hwmoe_fetch` with every module it needs.
+
+    HwmoeError if it cannot work with the widths of `acc`.
+    """
+    _check(acc, sizes)
+    files = sources("rtl/machine", ("hwmoe_fetch_images", "hwmoe_fetch_reads"))
+    isa, at = instruction_set(), fields()
+    common = {name: at["loop"][name][0] for name in isa.common}
+    files["hwmoe_fetch_check.sv"] = render(
+        "rtl/machine/hwmoe_fetch_check.sv.j2",
+        banner=banner,
+        common=common,
+        formats=_formats(isa, acc, sizes),
+    )
+    files[f"{TOP}.sv"] = render(f"rtl/machine/{TOP}.sv.j2", **_context(acc, sizes), banner=banner)
+    return files
+
+
+def _check(acc: AcceleratorConfig, sizes: MachineSizes) -> None:
+    port, problems = acc.ports.port_bits, []
+    if not SMALLEST_PORT <= port <= INSTRUCTION_BITS or port & (port - 1):
+        problems.append(
+            f"ports.port_bits={port} must be a power of two from {SMALLEST_PORT} to"
+            f" {INSTRUCTION_BITS}, the bits of an instruction"
+        )
+    if not 1 <= sizes.max_steps < MAX_STEPS:
+        problems.append(f"a program of {sizes.max_steps} steps: 1 to {MAX_STEPS - 1} are possible")
+    if problems:
+        raise HwmoeError("FETCH: " + "; ".join(problems))
+
+
+def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
+    isa, at = instruction_set(), fields()
+    lanes, port = acc.linear.t_in, acc.ports.port_bits
+    loop = {name: low for name, (low, _) in at["loop"].items()}
+    return {
+        "port_bits": port,
+        "beats": INSTRUCTION_BITS // port,
+        "beat_bits": log2_ceil(port // 8),
+        "lanes": lanes,
+        "lane_bits": log2_ceil(lanes),
+        "ln_shift": log2_ceil(64 * lanes // port),
+        "max_steps": sizes.max_steps,
+        "ops": {name: format_.opcode for name, format_ in isa.formats.items()},
+        "common": {name: loop[name] for name in isa.common},
+        "loop": loop | {"tokens": loop["tokens_0"]},
+        "layernorm": {name: low for name, (low, _) in at["layernorm"].items()},
+    }
+
+
+def _formats(
+    isa: InstructionSet, acc: AcceleratorConfig, sizes: MachineSizes
+) -> list[dict[str, object]]:
+    """Instructions of a body with their checks; `engine` has the bit of its engine."""
+    limits = _limits(acc.linear.t_in, sizes)
+    return [
+        {
+            "name": name,
+            "opcode": format_.opcode,
+            "engine": 1 << isa.engines.index(format_.engine),
+            "checks": [
+                _Check(_sum(format_.layout, terms), limit, flag)
+                for terms, limit, flag in limits[name]
+            ],
+        }
+        for name, format_ in isa.formats.items()
+        if format_.engine in isa.engines
+    ]
+
+
+Limit = tuple[Iterable[tuple[str, int]], int, str]
+"""Fields, each shifted left by some bits; the largest sum of them; what a larger one is."""
+
+
+def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
+    """What is known of the fields of an instruction by itself.
+
+    Only load and store say how far they reach; of the others the memories notice the rest.
+    """
+
+    def first(field: str, words: int) -> Limit:
+        return [(field, 0)], words - 1, _ADDRESS
+
+    def most(field: str, value: int) -> Limit:
+        return [(field, 0)], value, _FIELD
+
+    act8, heads = sizes.act8_words, sizes.heads_words
+    res, y, tokens = sizes.res_words, sizes.y_words, sizes.max_tokens
+    slot, expert = most("slot", sizes.slots - 1), most("expert", sizes.max_experts - 1)
+    shift = log2_ceil(lanes)
+    return {
+        "load_image": [([("dst", 0), ("words", 0)], act8, _ADDRESS)],
+        "load_const": [([("dst", 0), ("words", 0)], res, _ADDRESS)],
+        "layernorm": [first("src", res), first("dst", act8), most("n_tok", tokens)],
+        "linear": [
+            first("src", act8),
+            first("dst", max(act8, heads, y)),
+            most("n_tok", tokens),
+            slot,
+            expert,
+        ],
+        "attention": [
+            *(first(name, heads) for name in "qkv"),
+            first("dst", act8),
+            most("n_tok", tokens),
+        ],
+        "add": [
+            first("dst", res),
+            first("base", res),
+            first("src", y),
+            most("n_tok", tokens),
+            slot,
+            expert,
+        ],
+        "gate": [
+            first("src", y),
+            most("n_tok", tokens),
+            most("experts", sizes.max_experts),
+            slot,
+        ],
+        "store": [([("src", shift), ("n_out", 0)], y << shift, _ADDRESS)],
+    }
+
+
+def _sum(layout: Mapping[str, tuple[int, int]], terms: Iterable[tuple[str, int]]) -> str:
+    parts = []
+    for name, shift in terms:
+        low, bits = layout[name]
+        moved = f" << {shift}" if shift else ""
+        parts.append(f"(44'(instr[{low}+:{bits}]){moved})")
+    return " + ".join(parts)

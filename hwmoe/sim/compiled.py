@@ -7,10 +7,6 @@ times faster. Each run starts from a new model, so nothing is left of the run be
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ import numpy as np
 from hwmoe.errors import HwmoeError
 from hwmoe.sim.compiled_build import LIBRARY, Ports, build, digest
 from hwmoe.sim.divergence import SimulationFault
+from hwmoe.sim.library import load_library, put_in_place, require_little_endian
 from hwmoe.sim.streams import (
     ByteArray,
     StampArray,
@@ -90,15 +87,18 @@ class CompiledKernel:
         optimize: str = "-O3",
         build_seconds: float = 3600.0,
     ) -> None:
-        if sys.byteorder != "little":
-            raise HwmoeError("compiled simulation needs a little-endian machine; use cocotb")
+        require_little_endian()
         check_sources(sources)
         self.top = top
         self.ports = Ports(dict(inputs), dict(outputs))
         key = digest(top, sources, self.ports, optimize)
         folder = build_dir.resolve() / f"{top}-{key}"
         if not (folder / LIBRARY).is_file():
-            _build_beside(folder, top, sources, self.ports, optimize, build_seconds)
+            put_in_place(
+                folder,
+                LIBRARY,
+                lambda work: build(work, top, sources, self.ports, optimize, build_seconds),
+            )
         self.library = _load(folder / LIBRARY)
 
     def run(
@@ -191,39 +191,8 @@ class CompiledKernel:
         return _Buffers(data, stamps, schedules, streams)
 
 
-def _build_beside(
-    folder: Path,
-    top: str,
-    sources: Sequence[Path],
-    ports: Ports,
-    optimize: str,
-    build_seconds: float,
-) -> None:
-    """Build in a folder of its own and rename it to `folder`: what is there is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        build(work, top, sources, ports, optimize, build_seconds)
-        # An incomplete folder of that name can only be left-overs of something else.
-        if folder.exists() and not (folder / LIBRARY).is_file():
-            shutil.rmtree(folder)
-        try:
-            os.replace(work, folder)
-        except OSError:
-            # Another process was first: its library is as good as this one.
-            if not (folder / LIBRARY).is_file():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _load(path: Path) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise HwmoeError(
-            f"{path} cannot be loaded ({error}): delete its folder to rebuild"
-        ) from error
+    library = load_library(path)
     library.stream_open.restype = ctypes.c_void_p
     library.stream_open.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.stream_run.restype = ctypes.c_int

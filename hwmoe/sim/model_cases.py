@@ -56,13 +56,8 @@ class ModelCases:
         return self.trace[f"{expert_tensor.rpartition('.')[0]}.rows"].astype(np.int64)
 
     def linear(self) -> list[KernelStep]:
-        """Commands of the linear kernel in program order; empty experts are left out."""
-        return [
-            self._linear(step)
-            for step in self.steps
-            if step.kind == "linear"
-            and (step.result.expert is None or len(self.rows_of(step.name)))
-        ]
+        """Commands of the linear kernel in program order; empty experts only load their table."""
+        return [self._linear(step) for step in self.steps if step.kind == "linear"]
 
     def _linear(self, step: Step) -> KernelStep:
         cfg, f = self.program.accelerator.linear, step.fields
@@ -77,12 +72,14 @@ class ModelCases:
         if flags & FLAG["load_x"]:
             source = self.results[step.reads].padded(self.tensor(step.reads), self.lanes)
             inputs["x"] = packing.pack_activations(source, self.lanes)
-        if gather:
+        if gather and n_list:
             assert rows is not None
             inputs["list"] = packing.as_beats(rows.astype(np.uint16), n_list)
         if flags & FLAG["load_table"]:
-            table = self.program.params[f["table"] : f["table"] + 256]
-            inputs["table"] = table.astype(np.int8).view(np.uint8).reshape(256, 1)
+            table = self.program.params[f["table"] : f["table"] + 64]
+            inputs["table"] = packing.as_beats(table, 256)
+        if not n_list:
+            return KernelStep(step, command, inputs, self.tensor(step.name), 0)
         rows_a_beat = cfg.w_rows * (4 if flags & FLAG["ternary"] else 1)
         n_weights = f["out_tiles"] * f["in_tiles"] * (cfg.t_out // rows_a_beat)
         inputs["w"] = self.program.weights[f["weights"] : f["weights"] + n_weights]
@@ -98,17 +95,10 @@ class ModelCases:
     def _attention(self, step: Step) -> KernelStep:
         cfg, f = self.program.accelerator.attention, step.fields
         groups = ceil_div(f["n_tok"], cfg.rows)
-        command = {
-            "n_tok": f["n_tok"],
-            "dim_tiles": f["dim_tiles"],
-            "head_groups": ceil_div(f["heads"], cfg.head_units),
-            "score_shift": f["shifts"] % 256,
-            "out_shift": f["shifts"] // 256,
-            "score_mult": f["score_mult"],
-            "out_mult": f["out_mult"],
-        }
-        result = self.results[step.reads]
-        parts = self.tensor(step.reads).reshape(f["n_tok"], 3, f["heads"], result.head_dim)
+        command = {name: f[name] for name, _ in packing.ATTENTION_COMMAND}
+        layout = self.results[step.reads].head_layout
+        assert layout
+        parts = self.tensor(step.reads).reshape(f["n_tok"], 3, layout.heads, layout.head_dim)
         q, k, v = parts.transpose(1, 2, 0, 3)
         inputs = {
             "cmd": packing.pack_fields(packing.ATTENTION_COMMAND, command),
@@ -123,9 +113,10 @@ class ModelCases:
         """Output beats of one command -> int [rows, channels], as `expected`."""
         result = item.step.result
         if item.step.kind == "attention":
-            heads, tokens = item.step.fields["heads"], item.command["n_tok"]
+            layout, tokens = result.head_layout, item.command["n_tok"]
+            assert layout
             cfg = self.program.accelerator.attention
-            whole = packing.unpack_heads(cfg, beats, heads, tokens, result.head_dim)
+            whole = packing.unpack_heads(cfg, beats, layout.heads, tokens, layout.head_dim)
             return whole.transpose(1, 0, 2).reshape(tokens, -1)
         n_list, t_epi = item.command["n_list"], self.program.accelerator.linear.t_epi
         values = beats.reshape(-1).view("<i2").reshape(-1, n_list, t_epi)

@@ -1,80 +1,152 @@
-"""A sound machine for a model on a board, until a search finds a better one."""
+"""A sound machine for a model on a board: the smallest that is nearly as fast as the fastest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from hwmoe.dse.cycles import attention_image, even_commands, linear_image
+from hwmoe.dse.bounds import products_of
+from hwmoe.dse.candidates import candidates
+from hwmoe.dse.machine_cycles import even_lengths, predict_machine
+from hwmoe.dse.resources import Cost, cost_of, multipliers_of
 from hwmoe.errors import HwmoeError
-from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
+from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig
 from hwmoe.plan.board import Board
 from hwmoe.plan.compiler import schedule_only
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.layout import Tiles, sized_for
+from hwmoe.plan.places import Places
 from hwmoe.quant.quantized import QuantizedModel
 
-DSP_SHARE = 0.9
-"""Of the board's DSPs that the two kernels may use."""
+__all__ = ["BRAM_SHARE", "DSP_SHARE", "LUT_SHARE", "default_accelerator", "multipliers_of"]
 
-ROWS = (2, 4, 8, 16)
+DSP_SHARE = 0.88
+BRAM_SHARE = 0.80
+LUT_SHARE = 0.75
+"""Of the board's blocks that a machine may use; the LUTs are an estimate."""
 
-GOOD_ENOUGH = 1.25
+GOOD_ENOUGH = 1.1
 """The smallest machine within this factor of the fastest is taken."""
+
+FAST_ENOUGH = 20_000
+"""Images a second; a model that runs so fast gets the smallest machine that does it."""
+
+STAGES = 2  # images in flight, unless one more is worth it
+WORTH_A_STAGE = 1.05
+LEADERS, AHEAD = 3, 1.1  # machines of which the fastest is taken, this near to each other
+TRIES = 5  # smaller machines that are predicted, at most
+STEPS = 1024  # about; only the memory of counters depends on it
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A machine, and what is known of it without much work."""
+
+    acc: AcceleratorConfig
+    expected: float
+    dsp: int
 
 
 def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfig:
-    """The smallest of a fixed grid of machines that is nearly as fast as the fastest.
+    """The smallest machine of a grid that is nearly as fast as the fastest that fits the board.
 
-    Fast means: cycles of one image of the first task by the kernels' formulas, tokens spread
-    evenly over the experts. Weight beats are as wide as the board's memory can feed.
+    Fast means cycles between images of the first task, tokens spread evenly over the experts.
+    Machines are compared by what each engine has to do at least; then the whole machine is
+    predicted for a few of them, from small to large: by their shares of the board's DSPs, block
+    RAMs and LUTs.
     """
-    speeds = []
+    products = products_of(model)
+    stages = min(STAGES, model.config.depth)
+    choices = [
+        _Choice(acc.model_copy(update={"stages": stages}), bounds.expected, multipliers_of(acc))
+        for acc, bounds in candidates(model, board, products)
+    ]
+    leaders = [(_cycles(model, board, c.acc), c) for c in _leaders(model, board, choices)]
+    best, fastest = min(leaders, key=lambda entry: entry[0])
+    goal = max(GOOD_ENOUGH * best, board.clock_mhz * 1e6 / FAST_ENOUGH)
+    chosen, cycles = fastest.acc, best
+    factor, tries = best / fastest.expected, 0
+    for acc, expected in _smaller(model, board, choices, fastest, goal / factor):
+        if expected * factor <= goal:
+            found = _cycles(model, board, acc)
+            if found <= goal:
+                chosen, cycles = acc, found
+                break
+            factor = max(factor, found / expected)
+            tries += 1
+            if tries == TRIES:
+                break
+    return _with_stages(model, board, chosen, cycles)
+
+
+def _smaller(
+    model: QuantizedModel, board: Board, choices: list[_Choice], than: _Choice, limit: float
+) -> list[tuple[AcceleratorConfig, float]]:
+    """Machines that fit and are expected to take `limit` cycles at most, from small to large."""
+    found: list[tuple[float, float, int, AcceleratorConfig]] = []
+    for choice in choices:
+        if choice.expected <= limit and choice.dsp < than.dsp:
+            acc = choice.acc.model_copy(update={"stages": than.acc.stages})
+            cost = _fits(model, board, acc)
+            if cost:
+                found.append((cost.share(board), choice.expected, len(found), acc))
+    return [(acc, expected) for _, expected, _, acc in sorted(found)]
+
+
+def _leaders(model: QuantizedModel, board: Board, choices: list[_Choice]) -> list[_Choice]:
+    """Those of which the fastest is expected, each with another linear kernel.
+
+    If none fits the board, those with one image in flight.
+    """
     refused: HwmoeError | None = None
-    budget = DSP_SHARE * board.resources.dsp
-    for linear in linear_candidates(board.bytes_per_cycle):
-        lanes = AttentionConfig(dim_lanes=min(16, linear.t_in))
-        base = AcceleratorConfig(linear=linear, attention=lanes)
-        try:
-            program = schedule_only(model, base)
-        except HwmoeError as error:  # a memory of the model is too large for these lanes
-            refused = error
-            continue
-        commands = even_commands(program, model.config, 0)
-        linear_cycles = linear_image(base, commands["linear"])
-        for rows in ROWS:
-            attention = lanes.model_copy(update={"rows": rows})
-            acc = base.model_copy(update={"attention": attention})
-            multipliers = multipliers_of(acc)
-            if multipliers <= budget:
-                cycles = linear_cycles + attention_image(acc, commands["attention"])
-                speeds.append((cycles, multipliers, acc))
-    if not speeds:
-        too_few = HwmoeError(f"{board.name} has too few DSPs for the smallest machine")
-        raise refused or too_few
-    fastest = min(cycles for cycles, _, _ in speeds)
-    fit = [entry for entry in speeds if entry[0] <= GOOD_ENOUGH * fastest]
-    return min(fit, key=lambda entry: (entry[1], entry[0]))[2]
+    in_order = sorted(choices, key=lambda c: (c.expected, c.dsp))
+    for stages in range(min(STAGES, model.config.depth), 0, -1):
+        found: dict[LinearConfig, _Choice] = {}
+        for choice in in_order:
+            first = next(iter(found.values()), choice)
+            if len(found) == LEADERS or choice.expected > AHEAD * first.expected:
+                break
+            if choice.acc.linear in found:
+                continue
+            acc = choice.acc.model_copy(update={"stages": stages})
+            try:
+                if _fits(model, board, acc):
+                    found[acc.linear] = replace(choice, acc=acc)
+            except HwmoeError as error:  # a memory of the model is too large for these lanes
+                refused = error
+        if found:
+            return list(found.values())
+    raise refused or HwmoeError(
+        f"{board.name} has too few DSPs, block RAMs or LUTs for {model.config.name}: "
+        "take a larger board"
+    )
 
 
-def multipliers_of(acc: AcceleratorConfig) -> int:
-    """Multipliers of up to 27 x 18 bits in the SystemVerilog of both kernels, a DSP48E2 each.
-
-    Linear: a MAC each, one a rescaling lane, and one for addresses of more than 7 bits (shorter
-    ones are multiplied in LUTs). Attention: two query rows share the multipliers of the array; one
-    for each row's index and for each lane of the output.
-    """
-    linear, attention = acc.linear, acc.attention
-    lanes = attention.dim_lanes * attention.head_units
-    array = ceil_div(attention.rows, 2) * lanes
-    rescaling = attention.rows * attention.head_units + lanes
-    address = int(linear.x_words > 128)
-    return linear.macs_per_cycle + linear.t_epi + address + array + rescaling
+def _with_stages(
+    model: QuantizedModel, board: Board, acc: AcceleratorConfig, cycles: float
+) -> AcceleratorConfig:
+    """One more image in flight if it fits and is worth it; not where it is fast enough anyway."""
+    more = acc.model_copy(update={"stages": acc.stages + 1})
+    enough = cycles <= board.clock_mhz * 1e6 / FAST_ENOUGH
+    if enough or acc.stages < STAGES or more.stages > model.config.depth:
+        return acc
+    if not _fits(model, board, more):
+        return acc
+    return more if cycles > WORTH_A_STAGE * _cycles(model, board, more) else acc
 
 
-def linear_candidates(bytes_per_cycle: float) -> Iterator[LinearConfig]:
-    """The grid of linear kernels: lanes in powers of two."""
-    for t_in in (8, 16, 32):
-        w_rows = 1
-        while 2 * w_rows * t_in <= bytes_per_cycle and w_rows < 4:
-            w_rows *= 2
-        for t_out in (16, 32, 64):
-            yield LinearConfig(t_in=t_in, t_out=t_out, t_epi=8, w_rows=w_rows)
+def _fits(model: QuantizedModel, board: Board, acc: AcceleratorConfig) -> Cost | None:
+    """What the machine costs, if the board has it."""
+    sized = sized_for(acc, model)
+    tiles = Tiles.of(sized, model)
+    sizes = Places.of(sized, model.config, tiles).sizes(sized, model.config, STEPS)
+    cost, own = cost_of(sized, sizes), board.resources
+    fits = cost.dsp <= DSP_SHARE * own.dsp and cost.bram36 <= BRAM_SHARE * own.bram36
+    return cost if fits and cost.lut <= LUT_SHARE * own.lut else None
+
+
+def _cycles(model: QuantizedModel, board: Board, acc: AcceleratorConfig) -> float:
+    """Between images, by the whole machine's prediction."""
+    program = schedule_only(model, acc)
+    lengths = even_lengths(program, model.config.top_k)
+    tasks = [0] * (3 * acc.stages)
+    rate, latency = board.bytes_per_cycle, board.memory.latency_cycles
+    return predict_machine(program, rate, latency, tasks, lengths).cycles_per_image

@@ -1,4 +1,4 @@
-"""Synthesis of a written project: every kernel of it, and its share of the board."""
+"""Synthesis of a written project: the whole machine by module, and its share of the board."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from hwmoe.codegen.folder import KEPT, write_json
 from hwmoe.codegen.project import Project
+from hwmoe.codegen.rtl_machine import TOP
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.board import Board
 from hwmoe.quant.calibrate import Progress, no_progress
-from hwmoe.synth.resources import Cells, Resources
-from hwmoe.synth.yosys import FAMILY, SECONDS, synthesize, yosys_version
+from hwmoe.synth.levels import levels_of
+from hwmoe.synth.parts import synthesize_parts
+from hwmoe.synth.resources import Cells
+from hwmoe.synth.yosys import FAMILY, LOG, SECONDS, yosys_version
 
 RESOURCES = "resources.json"
 LIMITS = (
@@ -20,32 +23,44 @@ LIMITS = (
     " power.",
     "Pessimistic: registers are not packed into DSPs and block RAMs, and pairs of small LUTs do not"
     " share a LUT6.",
-    "The kernels written in SystemVerilog only: no AXI, no DMA, nothing of what HLS makes.",
+    "The machine from its AXI ports inwards, without the board's memory controller and host.",
 )
+PARTS = (
+    "hwmoe_linear",
+    "hwmoe_attention",
+    "hwmoe_layernorm",
+    "hwmoe_gate",
+    "hwmoe_fetch",
+)
+"""Large modules that are synthesized by themselves."""
 
 
 def synthesize_project(
     folder: Path, progress: Progress = no_progress, timeout: float = SECONDS
 ) -> dict[str, Any]:
-    """Synthesize each kernel of a project as it is on disk; writes `resources.json` there.
+    """Synthesize the machine of a project as it is on disk; writes `resources.json` there.
 
     What was synthesized before from the same sources by the same version is not done again.
     """
     project = Project.load(folder)
-    if project.board.part.startswith("xc7"):
-        raise HwmoeError(
-            f"{project.board.name} has a part of the 7 series ({project.board.part}); `synth`"
-            " counts cells of UltraScale+ only"
-        )
+    check_family(project.board)
+    runs = len(PARTS) + 1
+
+    def done(count: int, _: int) -> None:
+        progress("synthesis", count, runs)
+
+    progress("synthesis", 0, runs)
+    sources, work = project.rtl_sources(folder), folder / KEPT / "synth"
     uram = project.board.resources.uram > 0
-    kernels: dict[str, Resources] = {}
-    sources = project.rtl_sources(folder)
-    progress("synthesis", 0, len(sources))
-    for kernel, paths in sources.items():
-        top = f"hwmoe_{kernel}"
-        kernels[kernel] = synthesize(paths, top, folder / KEPT / "synth" / top, timeout, uram)
-        progress("synthesis", len(kernels), len(sources))
-    total = sum((found.total for found in kernels.values()), Cells())
+    try:
+        found = synthesize_parts(sources, TOP, PARTS, work, timeout, uram, done)
+    except HwmoeError as error:
+        if "did not finish" in str(error):
+            raise HwmoeError(
+                f"{error}\nA large machine takes many minutes: give it more with --timeout."
+                " What is finished is not done again."
+            ) from error
+        raise
     result = {
         "tool": f"Yosys {yosys_version()}",
         "command": f"synth_xilinx -family {FAMILY}, hierarchy kept",
@@ -53,12 +68,30 @@ def synthesize_project(
         "digest": project.digest,
         "board": project.board.name,
         "available": available(project.board),
-        "total": total.as_dict(),
-        "share": share(total, project.board),
-        "kernels": {kernel: found.as_dict() for kernel, found in kernels.items()},
+        "share": share(found.total, project.board),
+        "levels": logic_levels(work),
+        **found.as_dict(),
     }
     write_json(folder / RESOURCES, result)
     return result
+
+
+def logic_levels(work: Path) -> Mapping[str, int]:
+    """LUTs on the longest path of each module, from the logs below `work`."""
+    found: dict[str, int] = {}
+    for log in sorted(work.glob(f"*/{LOG}")):
+        for module, levels in levels_of(log.read_text(errors="replace")).items():
+            found[module] = max(levels, found.get(module, 0))
+    return found
+
+
+def check_family(board: Board) -> None:
+    """`HwmoeError` for a part whose cells are not counted."""
+    if board.part.startswith("xc7"):
+        raise HwmoeError(
+            f"{board.name} has a part of the 7 series ({board.part}); `synth` counts cells of"
+            " UltraScale+ only"
+        )
 
 
 def available(board: Board) -> dict[str, int]:

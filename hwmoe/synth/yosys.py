@@ -17,7 +17,7 @@ from hwmoe.synth.resources import Resources, resources_of
 
 FAMILY = "xcup"  # UltraScale+
 SECONDS = 3600.0
-_SCRIPT, _LOG, _STAT, _KEY = "synth.ys", "yosys.log", "stat.json", "key"
+_SCRIPT, LOG, _STAT, _KEY = "synth.ys", "yosys.log", "stat.json", "key"
 _PYTHON = """\
 import sys
 from pyosys import libyosys
@@ -42,18 +42,20 @@ def synthesize(
     timeout: float = SECONDS,
     uram: bool = False,
     luts: bool = True,
+    without: Sequence[str] = (),
 ) -> Resources:
     """Map `top` to cells of UltraScale+ with the hierarchy kept, and count them.
 
     work: a folder for script, log and statistics; what is in it is taken if sources, script and
     version are the same. `uram`: the part has UltraRAM. Without `luts` it stops before the logic
     is mapped: multipliers, memories and most registers in a third of the time, but no LUTs.
+    Modules named in `without` are not looked into; they are counted among `other`.
     HwmoeError with what Yosys says if it rejects the sources, and for a latch.
     """
     missing = [str(path) for path in sources if not path.is_file()]
     if missing:
         raise HwmoeError(f"{top}: no such file: {', '.join(missing)}")
-    script = _script([path.name for path in sources], top, uram, luts)
+    script = _script([path.name for path in sources], top, uram, luts, without)
     key = _digest(sources, script)
     if not _is_made(work, key):
         _run(sources, top, script, work, timeout)
@@ -62,14 +64,15 @@ def synthesize(
     return resources_of(json.loads(text[text.index("{") :]), top)
 
 
-def _script(names: Sequence[str], top: str, uram: bool, luts: bool) -> str:
+def _script(names: Sequence[str], top: str, uram: bool, luts: bool, without: Sequence[str]) -> str:
     """One command a line, for hwmoe and for anyone who runs `yosys -s` by hand."""
     end = "check" if luts else "map_luts"
     synth = f"synth_xilinx -family {FAMILY} -noiopad -noclkbuf{' -uram' if uram else ''}"
+    hidden = [f"hierarchy -top {top}", *(f"blackbox {name}" for name in without)]
     lines = [
         # A name that is not declared is an error and not a wire of one bit.
         *(f"read_verilog -sv -noautowire {name}" for name in names),
-        f"hierarchy -check -top {top}",
+        *(hidden if without else ()),
         # The last step of synth_xilinx elaborates again, which a mapped design may not survive.
         f"{synth} -top {top} -run begin:{end}",
         "blackbox =A:whitebox",
@@ -97,7 +100,7 @@ def _run(sources: Sequence[Path], top: str, script: str, work: Path, timeout: fl
     for path in sources:
         shutil.copyfile(path, work / path.name)
     write_text(work / _SCRIPT, script)
-    log = work / _LOG
+    log = work / LOG
     try:
         run_tool([sys.executable, "-c", _PYTHON, _SCRIPT], cwd=work, timeout=timeout, log=log)
     except HwmoeError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwmoe.codegen.hls import hls_files, limits_of
+from hwmoe.codegen.hls import hls_files
 from hwmoe.codegen.rtl_attention import attention_rtl
 from hwmoe.codegen.rtl_linear import linear_rtl
 from hwmoe.model.data import images_for
@@ -102,7 +102,7 @@ def test_rtl(kernel: str, cases: tuple[Program, ModelCases, Saturations], build_
 
 def test_hls(cases: tuple[Program, ModelCases, Saturations], build_dir: Path) -> None:
     program, model_cases, _ = cases
-    files = hls_files(program.accelerator, limits_of(program))
+    files = hls_files(program.accelerator, program.sizes)
     csim = CSim(files, program.accelerator, build_dir)
     for kernel in ("linear", "attention"):
         steps = model_cases.linear() if kernel == "linear" else model_cases.attention()

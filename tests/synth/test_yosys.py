@@ -9,7 +9,7 @@ import pytest
 
 from hwmoe.codegen.rtl_attention import attention_rtl
 from hwmoe.codegen.rtl_linear import linear_rtl
-from hwmoe.dse.defaults import multipliers_of
+from hwmoe.dse.resources import kernel_multipliers
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
 from hwmoe.synth.resources import Cells, Resources, base_name, resources_of
@@ -38,9 +38,9 @@ def test_odd_machine(tmp_path: Path) -> None:
     (tmp_path / "attention").mkdir()
     linear = blocks(ODD.linear, tmp_path / "linear")
     attention = blocks(ODD.attention, tmp_path / "attention")
-    assert linear.total.dsp + attention.total.dsp == multipliers_of(ODD)
+    assert linear.total.dsp + attention.total.dsp == kernel_multipliers(ODD)
     where = {m.name: m.cells.dsp for m in linear.modules if m.cells.dsp}
-    assert where == {"hwmoe_dot": 2 * 3 * 12, "hwmoe_requant": 3}
+    assert where == {"hwmoe_dot_cascade": 2 * 3 * 6, "hwmoe_requant": 3}
 
     cells = {m.name: m.cells for m in attention.modules}
     where = {name: c.dsp for name, c in cells.items() if c.dsp}
@@ -54,7 +54,7 @@ def test_odd_machine(tmp_path: Path) -> None:
 
 def test_deep_linear_memories_are_block_ram(tmp_path: Path) -> None:
     linear = blocks(DEEP, tmp_path)
-    assert linear.total.dsp == 64 + 8 + 1  # the address has one
+    assert linear.total.dsp == 32 + 8 + 1  # the address has one
     cells = {m.name: m.cells for m in linear.modules}
     ram = cells["hwmoe_ram_sdp"]
     # 4096 words of 64 bits, 9 bits a block; two pages of 216 bits, 72 a block

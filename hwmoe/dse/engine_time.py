@@ -1,0 +1,178 @@
+"""The engines in time: queues and tokens in front of them, and how long an instruction takes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import MutableSequence, Sequence
+from dataclasses import dataclass
+
+from hwmoe.codegen.rtl_vector_engine import add_settle
+from hwmoe.dse.attention_cycles import attention_cycles
+from hwmoe.dse.clock import Clock, Happening, Process
+from hwmoe.dse.gate_cycles import gate_cycles
+from hwmoe.dse.layernorm_cycles import layernorm_cycles
+from hwmoe.dse.memory_time import BURST, DEPTH, OffChip, Transfer
+from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.program import Step
+
+QUEUE = 8  # instructions in front of an engine, the one that runs among them
+TOKEN = 1  # from a signal until who waits for it begins
+LOAD_ENGINE = instruction_set().engines.index("load")
+# Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
+ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
+ASK_LOAD, LOAD = 2, 4  # from the begin to the first request; from the last beat to the signal
+STORE, STORE_WORD = 12, 6  # besides the write's latency; for each word of results
+
+Trace = MutableSequence[tuple[int, int, float, float]]
+
+
+@dataclass
+class Instruction:
+    """One on its way. rows: of its list, if it has one. head: when its engine sees it. params: of
+    a LayerNorm, as they come."""
+
+    index: int
+    step: Step
+    image: int
+    null: bool
+    rows: int | None
+    head: float = 0.0
+    params: Transfer | None = None
+
+
+class Engine:
+    """What all engines share. `tokens`: from each engine. `engines`: all, by number."""
+
+    def __init__(self, number: int, clock: Clock, engines: Sequence[Engine], trace: Trace) -> None:
+        self.number, self.clock, self.engines, self.trace = number, clock, engines, trace
+        self.queue: deque[Instruction] = deque()
+        self.tokens: list[int] = []
+        self.changed = Happening(clock)  # an instruction, or a token, has come
+        self.popped = Happening(clock)
+        self.busy = 0.0
+
+    def push(self, instruction: Instruction) -> None:
+        self.queue.append(instruction)
+        self.changed.now()
+
+    def pop(self) -> None:
+        self.queue.popleft()
+        self.popped.now()
+
+    def first(self) -> Process:
+        """Wait for an instruction at the head of the queue."""
+        while not self.queue:
+            yield self.changed
+        if self.queue[0].head > self.clock.time:
+            yield self.queue[0].head
+
+    def wait(self, step: Step) -> Process:
+        """Until its tokens are there."""
+        mask = step.fields["wait"]
+        while any(mask >> i & 1 and not count for i, count in enumerate(self.tokens)):
+            yield self.changed
+
+    def take(self, step: Step) -> None:
+        """Take its tokens."""
+        for i in range(len(self.tokens)):
+            self.tokens[i] -= step.fields["wait"] >> i & 1
+
+    def finish(self, done: Instruction, begin: float, end: float) -> None:
+        """It is complete at `end`."""
+        if not done.null:
+            self.trace.append((done.index, done.image, begin, end))
+        if done.step.fields["signal"]:
+            self.clock.start(self._signal(done.step.fields["signal"], end + TOKEN))
+
+    def _signal(self, mask: int, time: float) -> Process:
+        yield time
+        for other in self.engines:
+            if mask >> other.number & 1:
+                other.tokens[self.number] += 1
+                other.changed.now()
+
+
+class SimpleEngine(Engine):
+    """An engine that does one instruction at a time."""
+
+    def __init__(
+        self,
+        number: int,
+        clock: Clock,
+        engines: Sequence[Engine],
+        trace: Trace,
+        memory: OffChip,
+        acc: AcceleratorConfig,
+        latency: float,
+    ) -> None:
+        super().__init__(number, clock, engines, trace)
+        self.memory, self.acc, self.latency = memory, acc, latency
+        clock.start(self._run())
+
+    def _run(self) -> Process:
+        while True:
+            yield from self.first()
+            work = self.queue[0]
+            yield from self.wait(work.step)
+            self.take(work.step)
+            begin = self.clock.time
+            self.end = begin + 1
+            if not work.null:
+                if work.step.engine == LOAD_ENGINE:
+                    yield from self._load(work)
+                else:
+                    self.end = begin + self._cycles(work)
+                if work.params:
+                    yield from self._norm_params(work, work.params)
+                yield self.end - 1
+                self.busy += self.end - begin
+            self.pop()
+            self.finish(work, begin, self.end)
+            yield self.end
+
+    def _cycles(self, work: Instruction) -> float:
+        f, lanes = work.step.fields, self.acc.linear.t_in
+        kind = work.step.kind
+        if kind == "attention":
+            cfg = self.acc.attention
+            return ATTENTION + attention_cycles(cfg, f["n_tok"], f["dim_tiles"], f["head_groups"])
+        if kind == "layernorm":
+            norm = self.acc.layernorm
+            tiles = ceil_div(f["dim"], lanes) * (lanes // norm.lanes)
+            return LAYERNORM + layernorm_cycles(norm, f["count"], tiles)
+        if kind == "add":
+            words = f["tiles"] * (f["count"] if work.rows is None else work.rows)
+            return add_settle(lanes) + (ADD + words if words else EMPTY_ADD)
+        if kind == "gate":
+            return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"])
+        words = ceil_div(f["n_out"], lanes)
+        beats = ceil_div(16 * f["n_out"], self.acc.ports.port_bits)
+        return STORE + STORE_WORD * words + beats + self.latency
+
+    def _norm_params(self, work: Instruction, params: Transfer) -> Process:
+        """After the last parameters, all rows but the first are still to come."""
+        f, lanes = work.step.fields, self.acc.linear.t_in
+        tiles = ceil_div(f["dim"], lanes) * (lanes // self.acc.layernorm.lanes)
+        after = (f["count"] - 1) * tiles
+        while params.here + after > max(self.end, self.clock.time):
+            yield params.here
+            self.end = max(self.end, params.here + after)
+
+    def _load(self, work: Instruction) -> Process:
+        """A load, burst by burst: a buffer of them is under way. Leaves its end in `end`."""
+        word = self.acc.linear.t_in * (1 if work.step.kind == "load_image" else 2)
+        left = ceil_div(work.step.fields["words"] * word, self.memory.beat)
+        yield self.clock.time + ASK_LOAD
+        bursts: deque[Transfer] = deque()
+        while left > 0 or bursts:
+            if left > 0 and len(bursts) < DEPTH // BURST:
+                beats = min(left, BURST)
+                bursts.append(self.memory.general(beats * self.memory.beat, self.clock.time))
+                left -= beats
+            elif bursts[0].here > self.clock.time:
+                yield bursts[0].here
+            else:
+                bursts.popleft()
+        self.end = self.clock.time + LOAD

@@ -1,0 +1,107 @@
+"""Cycles of the whole machine: every instruction of a program placed in time, engine by engine.
+
+The rules are the machine's: instructions are dispatched in order through bounded queues, wait for
+tokens, and take what the kernels' formulas say; memory bandwidth is shared by the ports. Nothing
+is simulated cycle by cycle. tests/dse compares it with the simulated SystemVerilog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hwmoe.dse.clock import Clock
+from hwmoe.dse.engine_time import Engine, Instruction, SimpleEngine
+from hwmoe.dse.fetch_time import Fetch
+from hwmoe.dse.linear_front_time import LinearFront
+from hwmoe.dse.linear_time import LinearTime
+from hwmoe.dse.memory_time import OffChip
+from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.program import Program, Step, steady_cycles
+
+_ENGINES = instruction_set().engines
+_LINEAR = _ENGINES.index("linear")
+
+Lengths = Callable[[int, int, int], int]
+"""(image, step of the program, expert) -> tokens that the expert got."""
+
+
+@dataclass(frozen=True)
+class MachinePrediction:
+    """stores: cycles from the start to the results of each image; busy: cycles by engine.
+
+    trace: (step, image, begin, end) of every instruction that is not null.
+    """
+
+    stores: tuple[int, ...]
+    busy: Mapping[str, int]
+    stages: int = 1
+    trace: tuple[tuple[int, int, float, float], ...] = ()
+
+    @property
+    def latency(self) -> int:
+        return self.stores[0]
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Between results while the machine is full (`steady_cycles`)."""
+        return steady_cycles(self.stores, self.stages)
+
+
+def even_lengths(program: Program, top_k: int) -> Lengths:
+    """Tokens spread evenly over the experts, the remainder on the first ones."""
+    tokens, experts = program.sizes.max_tokens, program.sizes.max_experts
+
+    def length(image: int, step: int, expert: int) -> int:
+        share, rest = divmod(tokens * top_k, experts)
+        return min(tokens, share + (expert < rest))
+
+    return length
+
+
+def predict_machine(
+    program: Program,
+    bytes_per_cycle: float,
+    latency: float,
+    tasks: Sequence[int],
+    lengths: Lengths,
+) -> MachinePrediction:
+    """A run of images of these tasks on a memory of so many bytes a cycle.
+
+    `latency`: cycles from a request to its first beat, on average. Cycle 0 is the start.
+    """
+    clock, acc = Clock(), program.accelerator
+    memory = OffChip(acc, bytes_per_cycle, latency)
+    linear = LinearTime(acc, memory, clock)
+    trace: list[tuple[int, int, float, float]] = []
+    engines: list[Engine] = []
+    for number in range(len(_ENGINES)):
+        if number == _LINEAR:
+            engines.append(LinearFront(number, clock, engines, trace, memory, linear))
+        else:
+            engines.append(SimpleEngine(number, clock, engines, trace, memory, acc, latency))
+    packed = b"".join(program.loop[f"tokens_{i}"].to_bytes(4, "little") for i in range(7))
+    for number, engine in enumerate(engines):
+        engine.tokens = [packed[len(engines) * other + number] for other in range(len(engines))]
+
+    def instruction(step: int, image: int) -> Instruction:
+        found = program.steps[step]
+        null = not 0 <= image < len(tasks) or not found.fields["tasks"] >> tasks[image] & 1
+        return Instruction(step, found, image, null, _rows(found, step, image, null, lengths))
+
+    Fetch(program, memory, clock, engines, len(tasks), instruction)
+    clock.run()
+    steps = program.steps
+    stores = sorted(round(end) for step, _, _, end in trace if steps[step].kind == "store")
+    if len(stores) != len(tasks) or any(engine.queue for engine in engines):
+        raise AssertionError("the program stops before its end")
+    busy = {name: round(engine.busy) for name, engine in zip(_ENGINES, engines, strict=True)}
+    busy["linear"] = round(linear.busy)
+    return MachinePrediction(tuple(stores), busy, program.loop["stages"], tuple(trace))
+
+
+def _rows(step: Step, index: int, image: int, null: bool, lengths: Lengths) -> int | None:
+    """The length of the list it uses, if any."""
+    if null or not step.fields.get("list_mode"):
+        return None
+    return lengths(image, index, step.fields["expert"])

@@ -1,0 +1,137 @@
+"""What a whole machine costs: multipliers, block RAM, and LUTs as an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from hwmoe.codegen.rtl_layernorm import ROWS
+from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM
+from hwmoe.codegen.rtl_vector_engine import act8_grain
+from hwmoe.dse.memory_time import DEPTH
+from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.board import Board
+from hwmoe.plan.packing import ceil_div, log2_ceil
+from hwmoe.plan.program import MachineSizes
+
+GENERAL_CHANNELS = 4  # of m_axi_gmem: instructions, parameters of linear and LayerNorm, loads
+LUT_BASE, LUT_MAC, LUT_ARRAY, LUT_LANE = 20_000, 18, 108, 500
+LEAST_PRODUCT = 9  # bits; Yosys makes narrower products of LUTs
+_RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+_RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """DSP48E2, block RAMs of 36 Kbit, LUTs."""
+
+    dsp: int
+    bram36: float
+    lut: int
+
+    def share(self, board: Board) -> float:
+        """Of the board: the mean of the three shares."""
+        own = board.resources
+        return (self.dsp / own.dsp + self.bram36 / own.bram36 + self.lut / own.lut) / 3
+
+
+def cost_of(acc: AcceleratorConfig, sizes: MachineSizes) -> Cost:
+    """Of `hwmoe_top`."""
+    return Cost(multipliers_of(acc), block_rams(acc, sizes), luts(acc))
+
+
+def multipliers_of(acc: AcceleratorConfig) -> int:
+    """DSP48E2 of the whole machine in SystemVerilog, as Yosys counts them.
+
+    Besides the kernels: one for each lane of the adder and for the gate's weights, those that make
+    addresses of products of fields, and two for the places of token lists.
+    """
+    linear, norm = acc.linear, acc.layernorm
+    least = linear.t_out // (4 * linear.w_rows)  # beats of a ternary tile, times tiles
+    requests = 1 + (not _power_of_two(least))
+    entry = acc.stages << max(1, log2_ceil(acc.gate.max_experts))
+    places = log2_ceil(entry * linear.max_tokens) >= LEAST_PRODUCT
+    lists = 2 if places and not _power_of_two(linear.max_tokens) else 0
+    vector = 4 * norm.lanes + 4 + linear.t_in + 1
+    return kernel_multipliers(acc) + requests + lists + vector
+
+
+def kernel_multipliers(acc: AcceleratorConfig) -> int:
+    """DSP48E2 of the linear and the attention kernel.
+
+    Linear: one for two MACs, one a rescaling lane, and one for addresses of more than 7 bits
+    (shorter ones are multiplied in LUTs). Attention: two query rows share the multipliers of the
+    array; one for each row's index and for each lane of the output.
+    """
+    linear, attention = acc.linear, acc.attention
+    lanes = attention.dim_lanes * attention.head_units
+    array = ceil_div(attention.rows, 2) * lanes
+    rescaling = attention.rows * attention.head_units + lanes
+    address = int(linear.x_words > 128)
+    macs = ceil_div(linear.t_out, 2) * linear.t_in * linear.t_tok
+    return macs + linear.t_epi + address + array + rescaling
+
+
+def block_rams(acc: AcceleratorConfig, sizes: MachineSizes) -> float:
+    """Block RAMs of 36 Kbit, halves counted as such."""
+    return sum(count * _halves(bits, words) for count, bits, words in _memories(acc, sizes)) / 2
+
+
+def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int, int, int]]:
+    """(how many, bits, words) of every memory in block RAM."""
+    linear, attention, norm = acc.linear, acc.attention, acc.layernorm
+    lanes, t_epi, grain = linear.t_in, linear.t_epi, act8_grain(acc)
+    yield lanes // grain, 8 * grain, sizes.act8_words
+    yield lanes // t_epi, 8 * t_epi, sizes.heads_words
+    yield 1, 16 * lanes, sizes.res_words
+    yield lanes // t_epi, 16 * t_epi, sizes.y_words
+    x_bits = log2_ceil(linear.x_words)
+    groups = ceil_div(linear.max_tokens, linear.t_tok)
+    if linear.x_words >= BLOCK_RAM_FROM:
+        yield linear.t_tok, 8 * lanes, linear.x_words
+    if groups >= BLOCK_RAM_FROM:
+        yield linear.t_tok, x_bits, 2 << log2_ceil(groups)
+        yield 2 * linear.t_tok * linear.t_out // t_epi, 27 * t_epi, groups
+    yield GENERAL_CHANNELS + acc.ports.w_ports, acc.ports.port_bits, DEPTH
+    yield 1, 32, sizes.max_steps
+    score = 16 + log2_ceil(attention.dim_lanes * attention.max_dim_tiles)
+    yield attention.rows * attention.head_units, score, attention.max_tokens
+    yield 1, 16 * norm.lanes, 1 << log2_ceil(norm.max_tiles + ROWS)
+    if norm.max_tiles >= BLOCK_RAM_FROM:
+        yield 1, 50 * norm.lanes, norm.max_tiles
+    lists = sizes.slots << max(1, log2_ceil(sizes.max_experts))
+    row = max(1, log2_ceil(sizes.max_tokens))
+    if lists * sizes.max_tokens >= BLOCK_RAM_FROM:
+        yield 1, row + 16, lists * sizes.max_tokens
+        yield 1, row, lists * sizes.max_tokens
+
+
+@cache
+def _halves(bits: int, words: int) -> int:
+    """RAMB18 (a RAMB36 is two) of one memory: columns of one shape, the rest of its bits alike."""
+    if bits == 0:
+        return 0
+    choices = []
+    for shapes, cost in ((_RAMB36, 2), (_RAMB18, 1)):
+        for depth, width in shapes:
+            rows = cost * ceil_div(words, depth)
+            if bits <= width:
+                choices.append(rows)
+            else:
+                choices.append(bits // width * rows + _halves(bits % width, words))
+    return min(choices)
+
+
+def luts(acc: AcceleratorConfig) -> int:
+    """LUTs, a coarse estimate: not fitted to a synthesized whole machine.
+
+    The cost of a MAC is from the two kernels' figures in docs/synthesis.md; that of a lane of
+    rescaling or LayerNorm and the constant are assumed.
+    """
+    arrays = LUT_MAC * acc.linear.macs_per_cycle + LUT_ARRAY * acc.attention.macs_per_cycle
+    return LUT_BASE + arrays + LUT_LANE * (acc.linear.t_epi + acc.layernorm.lanes)
+
+
+def _power_of_two(value: int) -> bool:
+    return value & (value - 1) == 0

@@ -1,0 +1,73 @@
+"""Synthesis of a large design part by part: the hierarchy is kept anyway, so the sums are the same.
+
+Yosys maps module after module, and looks at the whole design for each; parts by themselves take a
+fraction of the time, several run side by side, and what did not change is not done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+from hwmoe.synth.resources import Cells, ModuleCells, Resources
+from hwmoe.synth.yosys import SECONDS, synthesize
+
+Done = Callable[[int, int], None]
+
+
+def synthesize_parts(
+    sources: Sequence[Path],
+    top: str,
+    parts: Sequence[str],
+    work: Path,
+    timeout: float = SECONDS,
+    uram: bool = False,
+    done: Done | None = None,
+) -> Resources:
+    """As `synthesize`, with each of `parts`, modules without parameters, in a run of its own.
+
+    `done` is told how many of the runs are finished, of how many.
+    """
+    runs = [(top, tuple(parts)), *((part, ()) for part in parts)]
+    found: dict[str, Resources] = {}
+    with ThreadPoolExecutor(max_workers=min(len(runs), os.cpu_count() or 1)) as pool:
+        jobs = {
+            pool.submit(synthesize, sources, name, work / name, timeout, uram, True, without): name
+            for name, without in runs
+        }
+        try:
+            for job in as_completed(jobs):
+                found[jobs[job]] = job.result()
+                if done:
+                    done(len(found), len(runs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return _joined(found.pop(top), found)
+
+
+def _joined(whole: Resources, parts: dict[str, Resources]) -> Resources:
+    """The rest of the design and its parts, each as often as it stands there."""
+    other = Counter(whole.other)
+    modules = {module.name: module for module in whole.modules}
+    for name, part in parts.items():
+        count = other.pop(name, 0)
+        for module in part.modules:
+            more = ModuleCells(module.name, 0, Cells())
+            modules[module.name] = _plus(modules.get(module.name, more), module, count)
+        for kind, number in part.other.items():
+            other[kind] += number * count
+    every = tuple(modules[name] for name in sorted(modules))
+    total = sum((module.cells for module in every), Cells())
+    return replace(whole, modules=every, total=total, other=dict(sorted(other.items())))
+
+
+def _plus(one: ModuleCells, more: ModuleCells, count: int) -> ModuleCells:
+    cells = one.cells
+    for _ in range(count):
+        cells += more.cells
+    return ModuleCells(one.name, one.instances + more.instances * count, cells)

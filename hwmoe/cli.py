@@ -55,9 +55,24 @@ ImageFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Count = Annotated[int | None, typer.Option("--count", min=1, help="At most this many images.")]
+Stall = Annotated[
+    float,
+    typer.Option("--stall", min=0, max=0.9, help="RTL: how often a channel of a port holds back."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="RTL: of stalls and memory latencies.")]
+Bandwidth = Annotated[
+    float | None,
+    typer.Option("--memory-gb-s", min=0.01, help="RTL: usable bandwidth instead of the board's."),
+]
+Timeline = Annotated[
+    Path | None, typer.Option("--timeline", help="RTL: file for a trace, for ui.perfetto.dev.")
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=1, help="RTL: seconds after which it is given up.")
+]
 
 
-def finish(result: dict[str, Any], as_json: bool, show: Callable[[Console], None]) -> None:
+def finish(result: dict[str, Any], as_json: bool, show: Callable[[Console], object]) -> None:
     """Print a verb's result, as JSON or for people."""
     if as_json:
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -79,15 +94,24 @@ def run(
     experts: Kind = ExpertKind.int8,
     images: ImageFile = None,
     count: Count = None,
-    rtl_images: Annotated[int, typer.Option(min=1, help="Images a task simulated in RTL.")] = 2,
+    rtl_images: Annotated[
+        int | None, typer.Option(min=1, help="Images a task simulated in RTL; 4, or 2 if large.")
+    ] = None,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+    memory_gb_s: Bandwidth = None,
+    timeline: Timeline = None,
+    timeout: Timeout = 3600.0,
     as_json: AsJson = False,
 ) -> None:
     """Quantize, generate HLS and SystemVerilog, simulate both, compare, report."""
+    from hwmoe.flow.rtl import RtlOptions
     from hwmoe.flow.run import RunOptions
     from hwmoe.flow.run import run as run_flow
     from hwmoe.report.summary import print_summary
 
-    options = RunOptions(model, board, experts.value, images, count, rtl_images)
+    rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout)
+    options = RunOptions(model, board, experts.value, images, count, rtl_images, rtl)
     with Bars() as bars:
         report = run_flow(options, out, bars.update)
 
@@ -137,17 +161,23 @@ def simulate(
     folder: Folder,
     level: Annotated[Level, typer.Option("--level", help="What to simulate.")] = Level.all,
     images: ImageFile = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Images a task.")] = 4,
-    stall: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of stalled cycles on RTL streams.")
-    ] = 0.0,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Images a task; 4, or 2 if large.")
+    ] = None,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+    memory_gb_s: Bandwidth = None,
+    timeline: Timeline = None,
+    timeout: Timeout = 3600.0,
     as_json: AsJson = False,
 ) -> None:
     """Simulate the sources of a project as they are on disk, against the integer reference."""
+    from hwmoe.flow.rtl import RtlOptions
     from hwmoe.flow.verbs import show_simulation, simulate_folder
 
+    rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout)
     with Bars() as bars:
-        result = simulate_folder(folder, level.value, images, count, stall, bars.update)
+        result = simulate_folder(folder, level.value, images, count, rtl, bars.update)
     finish(result, as_json, lambda console: show_simulation(result, console))
     verdict(result["bit_exact"])
 
@@ -171,13 +201,52 @@ def compare(
 
 
 @app.command()
-def synth(folder: Folder, as_json: AsJson = False) -> None:
-    """Cells of the SystemVerilog on the board, by Yosys: no place and route, no clock."""
+def synth(
+    folder: Folder,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds; a large machine takes many minutes.")
+    ] = 7200.0,
+    as_json: AsJson = False,
+) -> None:
+    """Cells of the machine on the board, by Yosys: no place and route, no clock."""
     from hwmoe.flow.synth import show_synthesis, synth_folder
 
     with Bars() as bars:
-        result = synth_folder(folder, bars.update)
+        result = synth_folder(folder, timeout, bars.update)
     finish(result, as_json, lambda console: show_synthesis(result, console))
+
+
+@app.command()
+def disasm(folder: Folder, as_json: AsJson = False) -> None:
+    """The program of a project, an instruction a line."""
+    from hwmoe.flow.verbs import disassemble_folder
+
+    result = disassemble_folder(folder)
+    finish(result, as_json, lambda _: sys.stdout.write("\n".join(result["listing"]) + "\n"))
+
+
+@app.command()
+def bench(
+    models: Annotated[
+        str, typer.Option("--models", help="Zoo names or paths, with commas between.")
+    ] = "m3vit-tiny",
+    board: BoardName = "zcu102",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of projects and results; continued if there.")
+    ] = Path("build/bench"),
+    synth: Annotated[
+        bool, typer.Option("--synth", help="Count cells with Yosys too: minutes to an hour.")
+    ] = False,
+    timeout: Timeout = 3600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate machines, ternary and int8 experts, and show them beside published designs."""
+    from hwmoe.flow.bench import bench_models, show_bench
+
+    with Bars() as bars:
+        result = bench_models(models.split(","), board, out, synth, timeout, bars.update)
+    finish(result, as_json, lambda console: show_bench(result, console))
+    verdict(all(row["bit_exact"] for row in result["ours"]))
 
 
 @app.command()
@@ -201,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_INPUT
     except SystemExit as stop:
         if stop.code in (INTERRUPTED, TERMINATED):
-            sys.stderr.write("hwmoe: interrupted; nothing was changed\n")
+            sys.stderr.write("hwmoe: interrupted; earlier results are unchanged\n")
         return stop.code if isinstance(stop.code, int) else 0
     return 0
 

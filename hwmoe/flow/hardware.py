@@ -10,9 +10,17 @@ import numpy.typing as npt
 
 from hwmoe.codegen.folder import KEPT, staged
 from hwmoe.codegen.project import Project, make_project
-from hwmoe.dse.cycles import Command, KernelPrediction, even_commands, predict
 from hwmoe.dse.defaults import default_accelerator
+from hwmoe.dse.machine_cycles import MachinePrediction
 from hwmoe.errors import HwmoeError
+from hwmoe.flow.rtl import (
+    AS_THE_BOARD,
+    RtlCheck,
+    RtlOptions,
+    board_memory,
+    check_machine,
+    predict_even,
+)
 from hwmoe.model.vit import MoEViT
 from hwmoe.model.zoo import load_model
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -25,7 +33,6 @@ from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
 from hwmoe.sim.csim import ALL_IMAGES, CSim
 from hwmoe.sim.hls import HlsRun, run_hls, simulate_hls, traced_tensors
-from hwmoe.sim.rtl import RtlRun, build_kernels, simulate_rtl
 
 Images = npt.NDArray[np.float32]
 
@@ -111,7 +118,8 @@ class HardwareModel:
         patches = self._patches(images)
         result = run_hls(self.project.program, self.compile(), patches, task)
         scale = np.asarray(self.quantized.scales[f"head.{task}"])
-        logits: npt.NDArray[np.float32] = (result.logits * scale).astype(np.float32)
+        own = result.logits[:, : self.project.program.outputs[task]]
+        logits: npt.NDArray[np.float32] = (own * scale).astype(np.float32)
         return logits
 
     def trace(self, images: Images, task: int = 0) -> list[dict[str, Ints]]:
@@ -119,7 +127,7 @@ class HardwareModel:
         program, patches = self.project.program, self._patches(images)
         result = run_hls(program, self.compile(), patches, task, ALL_IMAGES)
         return [
-            dict(traced_tensors(program, task, [r for r in result.trace if r.image == image]))
+            dict(traced_tensors(program, [r for r in result.trace if r.image == image]))
             for image in range(len(images))
         ]
 
@@ -145,29 +153,18 @@ class HardwareModel:
         return simulate_hls(program, self.quantized, csim, patches, self._tasks(), progress)
 
     def check_rtl(
-        self, images: Images, progress: Progress = no_progress, stall: float = 0.0
-    ) -> RtlRun:
-        """Both kernels in SystemVerilog against the integer reference, all tasks."""
-        folder, program = self._written(), self.project.program
-        patches = self._patches(images)
-        kernels = build_kernels(program, self.project.rtl_sources(folder), folder / KEPT, progress)
-        return simulate_rtl(
-            program, self.quantized, patches, kernels, self._tasks(), progress, stall
-        )
+        self,
+        images: Images,
+        progress: Progress = no_progress,
+        options: RtlOptions = AS_THE_BOARD,
+    ) -> RtlCheck:
+        """The whole machine in SystemVerilog against the integer reference, all tasks."""
+        folder, patches = self._written(), self._patches(images)
+        return check_machine(self.project, folder, folder / KEPT, patches, options, progress)
 
-    def predict_cycles(self, run: RtlRun | None = None) -> dict[str, KernelPrediction]:
-        """Cycles an image by the kernels' formulas: of the commands of `run`, or of an image
-        whose tokens spread evenly over the experts."""
-        program, config = self.project.program, self.quantized.config
-        images: dict[str, list[list[Command]]] = {"linear": [], "attention": []}
-        if run and run.images:
-            for kernel, found in run.kernels.items():
-                images[kernel] = [list(commands) for commands in found.images]
-        else:
-            for task in self._tasks():
-                for kernel, commands in even_commands(program, config, task).items():
-                    images[kernel].append(commands)
-        return predict(program, config, images)
+    def predict_cycles(self, options: RtlOptions = AS_THE_BOARD) -> MachinePrediction:
+        """Of a run of images whose tokens spread evenly over the experts; nothing is simulated."""
+        return predict_even(self.project, board_memory(self.project.board, options))
 
     def _tasks(self) -> Iterable[int]:
         return range(len(self.quantized.config.tasks))

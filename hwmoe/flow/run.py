@@ -12,6 +12,7 @@ import numpy as np
 
 from hwmoe.codegen.folder import staged, write_json
 from hwmoe.flow.hardware import HardwareModel, generate
+from hwmoe.flow.rtl import AS_THE_BOARD, RtlOptions, default_images
 from hwmoe.model.data import Images, images_for
 from hwmoe.model.vit import MoEViT
 from hwmoe.model.zoo import load_model
@@ -26,14 +27,16 @@ from hwmoe.report.html import Pictures, write_html
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run. `images` is an .npz file, or None for the model's own; counts are limits."""
+    """What to run. `images` is an .npz file, or None for the model's own; counts are limits.
+    `rtl_images` a task; None: as many as show the machine full."""
 
     source: str
     board: str = "zcu102"
     experts: Experts = "int8"
     images: str | None = None
     max_images: int | None = None
-    rtl_images: int = 2
+    rtl_images: int | None = None
+    rtl: RtlOptions = AS_THE_BOARD
     calibration: int = 256
     seed: int = 0
 
@@ -80,14 +83,15 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
         with clock.time("hls"):
             hls = hardware.check_hls(images.test, progress)
         with clock.time("rtl"):
-            rtl = hardware.check_rtl(images.test[: options.rtl_images], progress)
+            count = options.rtl_images or default_images(quantized.config)
+            rtl = hardware.check_rtl(images.test[:count], progress, options.rtl)
         report = build_report(
             hardware.project,
             sum(p.numel() for p in model.parameters()),
             evaluations,
-            hardware.predict_cycles(rtl),
             hls,
-            rtl,
+            rtl.whole,
+            rtl.cycles(hardware.project),
             clock.seconds,
         )
         write_json(stage / "report.json", report)

@@ -30,25 +30,26 @@ SHARES = {
 }
 
 
-def synth_folder(folder: Path, say: Progress) -> dict[str, Any]:
+def synth_folder(folder: Path, timeout: float, say: Progress) -> dict[str, Any]:
     """`hwmoe synth`."""
-    return {"folder": str(folder), **synthesize_project(folder, say)}
+    return {"folder": str(folder), **synthesize_project(folder, say, timeout)}
 
 
 def show_synthesis(result: dict[str, Any], console: Console) -> None:
-    """A table by module for each kernel, the total with its share, and what it is not."""
+    """A table by module, the total with its share, and what it is not."""
     shown = [name for name in COLUMNS if result["total"][name]]
-    for kernel in result["kernels"].values():
-        table = Table(title=kernel["top"], title_justify="left")
-        table.add_column("module", no_wrap=True)
-        for title in ("instances", *(COLUMNS[name] for name in shown)):
-            table.add_column(title, justify="right")
-        for name, row in kernel["modules"].items():
-            table.add_row(name, f"{row['instances']:,}", *_counts(row, shown))
-        table.add_section()
-        table.add_row("total", "", *_counts(kernel["total"], shown))
-        console.print(table)
-    table = Table("both kernels" if len(result["kernels"]) == 2 else "all kernels")
+    table = Table(title=result["top"], title_justify="left")
+    table.add_column("module", no_wrap=True)
+    for title in ("instances", *(COLUMNS[name] for name in shown), "levels"):
+        table.add_column(title, justify="right")
+    for name, row in result["modules"].items():
+        levels = result["levels"].get(name)
+        deep = "-" if levels is None else str(levels)
+        table.add_row(name, f"{row['instances']:,}", *_counts(row, shown), deep)
+    table.add_section()
+    table.add_row("total", "", *_counts(result["total"], shown), "")
+    console.print(table)
+    table = Table("the whole machine")
     for title in ("taken", result["board"], "share"):
         table.add_column(title, justify="right")
     for name, share in result["share"].items():

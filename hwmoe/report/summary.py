@@ -13,9 +13,16 @@ from rich.text import Text
 Report = dict[str, Any]  # report.json
 
 STAGES = {"hls_csim": "HLS C simulation", "rtl": "RTL simulation"}
-KERNELS = ("linear", "attention")
+CYCLES = {"latency": "first image", "steady": "each further image"}
+STATES = {
+    "running": "running",
+    "waiting": "waiting for tokens",
+    "held": "held by memory",
+    "idle": "idle",
+}
+"""An engine's states, as hwmoe.sim.machine_library names them, in words."""
 UNKNOWN = "n/a"
-_COMPARED = ("images", "tensors", "commands", "values")
+_COMPARED = ("images", "tensors", "values")
 _WIDTH = 100
 
 
@@ -135,20 +142,72 @@ def _accuracy(report: Report) -> Table:
     return table
 
 
-def _cycles(report: Report) -> Table:
-    cycles = report.get("cycles") or {}
-    table = _table("Cycles per image", "predicted", "measured", "error", "MACs busy")
-    for kernel in KERNELS:
-        row = cycles.get(kernel) or {}
-        error = number(row.get("error_percent"), 2, signed=True)
+def milliseconds(ms: float | None) -> str:
+    """Three significant digits, or n/a."""
+    if ms is None or not known(ms):
+        return UNKNOWN
+    digits = max(0, 2 - math.floor(math.log10(ms))) if ms > 0 else 0
+    return f"{number(ms, digits)} ms"
+
+
+def error_text(error_percent: float | None) -> str:
+    """Prediction against simulation, signed."""
+    error = number(error_percent, 2, signed=True)
+    return error if error == UNKNOWN else f"{error} %"
+
+
+def _cycles(cycles: Report, clock_mhz: float) -> Table:
+    clock = f"at {clock_mhz:g} MHz"
+    table = _table("Cycles", "predicted", "simulated", "error", clock)
+    for key, title in CYCLES.items():
+        row = cycles[key]
         table.add_row(
-            kernel,
-            number(row.get("predicted")),
-            number(row.get("measured")),
-            error if error == UNKNOWN else f"{error} %",
-            percent(row.get("utilization")),
+            title,
+            number(row["predicted"]),
+            number(row["measured"]),
+            error_text(row["error_percent"]),
+            milliseconds(row["ms"]),
         )
     return table
+
+
+def _engines(cycles: Report) -> Table:
+    """Share of the run that each engine spent in each state."""
+    table = _table("Engine", *STATES.values())
+    for engine, states in cycles["engines"].items():
+        total = sum(states.values())
+        table.add_row(engine, *(percent(states[state] / total) for state in STATES))
+    return table
+
+
+def use_texts(cycles: Report) -> dict[str, str]:
+    """MAC utilization, off-chip memory and speed of the simulation in words, by title."""
+    macs, memory, traffic = cycles["linear_macs"], cycles["memory"], cycles["traffic"]
+    there = f"{memory['bytes_per_cycle']:g} bytes a cycle"
+    busy = f"{percent(macs['utilization'])} of {macs['per_cycle']:,} a cycle busy, machine full"
+    texts = {"Linear MACs": busy}
+    if traffic is None:
+        return texts | {"Off-chip memory": f"{there} assumed"}
+    run = cycles["run"]
+    texts["Off-chip memory"] = (
+        f"{percent(traffic['share'])} of {there}, {traffic['bytes_per_image']:,} bytes an image"
+    )
+    speed = f"{run['simulated_cycles_per_s']:,}"
+    return texts | {"Simulation": f"{run['cycles']:,} cycles, {speed} of them a second"}
+
+
+def cycle_parts(cycles: Report, clock_mhz: float) -> list[Text | Table]:
+    """Tables and sentences about cycles."""
+    parts: list[Text | Table] = [_cycles(cycles, clock_mhz), Text()]
+    if cycles["engines"] is not None:
+        parts += [_engines(cycles), Text()]
+    return [*parts, *(Text(f"{title:<16} {text}") for title, text in use_texts(cycles).items())]
+
+
+def print_cycles(cycles: Report, clock_mhz: float, console: Console) -> None:
+    """The cycles of a run, in at most 100 columns."""
+    for part in cycle_parts(cycles, clock_mhz):
+        console.print(part, width=min(console.width, _WIDTH), highlight=False, markup=False)
 
 
 def _checks(found: Verdict) -> Table:
@@ -166,7 +225,7 @@ def print_summary(report: Report, console: Console) -> None:
     """The result of one run in at most 100 columns; every state is a word, not only a colour."""
     found = verdict(report)
     model, board = report["model"]["name"], report["board"]
-    clock = f"{board['clock_mhz']:g} MHz"
+    clock = f"{board['clock_mhz']:g} MHz (assumed)"
     style = {"pass": "bold green", "fail": "bold red", "none": "bold yellow"}[found.state]
     parts: list[Text | Table] = [
         Text(f"{model}, {report['experts']} experts, {board['name']} at {clock}", style="bold"),
@@ -176,10 +235,10 @@ def print_summary(report: Report, console: Console) -> None:
         Text(),
         _accuracy(report),
         Text(),
-        _cycles(report),
-        Text(),
+        *cycle_parts(report["cycles"], board["clock_mhz"]),
         Text(f"Saturation       {saturation_text(report)}"),
         Text(f"Time             {seconds_text(report)}"),
+        Text("Cycles are simulated, the clock is an assumption; no bitstream was built."),
     ]
     for part in parts:
         console.print(part, width=min(console.width, _WIDTH), highlight=False, markup=False)

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from built_machine import MACHINE, build, compiled, shared_folder, small_net, small_project
+from small_models import BASE
 
 from hwmoe import cli
 from hwmoe.codegen.folder import MARKER
@@ -155,7 +157,15 @@ def test_output_folder_of_something_else(tiny: Path) -> None:
 
 
 def test_usage_errors(tiny: Path) -> None:
-    for arguments in (("run", "tiny.toml"), ("run",), ("fly",), ("simulate", "nowhere")):
+    for arguments in (
+        ("run", "tiny.toml"),
+        ("run",),
+        ("fly",),
+        ("simulate", "nowhere"),
+        ("disasm", "nowhere"),
+        ("bench", "--models", "fnord"),
+        ("bench", "--board", "pynq-z2", "--synth"),
+    ):
         refused(*arguments, cwd=tiny)
     refused("run", "tiny.toml", "--experts", "int3", "--out", "out", cwd=tiny)
 
@@ -166,7 +176,13 @@ def test_verbs_one_after_the_other(tiny: Path) -> None:
     assert json.loads(out)["experts"] == "int8"
     code, out, err = hwmoe("generate", "q.safetensors", "--out", "project", "--json", cwd=tiny)
     assert code == 0, err
-    assert "hls/hwmoe_linear.cpp" in json.loads(out)["files"]
+    generated = json.loads(out)
+    assert {"hls/hwmoe_linear.cpp", "rtl/hwmoe_top.sv", "program.txt"} <= set(generated["files"])
+    assert generated["cycles"]["steady"]["predicted"] > 0
+    assert generated["cycles"]["steady"]["measured"] is None
+    code, out, err = hwmoe("disasm", "project", cwd=tiny)
+    assert code == 0, err
+    assert out == (tiny / "project" / "program.txt").read_text()
     simulate = ("simulate", "project", "--level", "hls", "--json")
     code, out, err = hwmoe(*simulate, cwd=tiny)
     assert code == 0, err
@@ -185,6 +201,115 @@ def test_verbs_one_after_the_other(tiny: Path) -> None:
     message = json.loads(out)["checks"]["hls_csim"]["divergence"]
     assert "blocks.0.attn[" in message
     assert "reference" in message
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with its machine compiled."""
+    hardware = small_project()
+    hardware.write(tmp_path_factory.mktemp("cli") / "project")
+    compiled(hardware, tmp_path_factory)
+    assert hardware.folder
+    return hardware.folder
+
+
+def test_simulate_the_whole_machine(project: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", images=small_net().images)
+    simulate = ("simulate", project, "--level", "rtl", "--images", "images.npz")
+    code, out, err = hwmoe(*simulate, "--timeline", "t/run.json", "--json", cwd=tmp_path)
+    assert code == 0, err
+    assert "simulating RTL, cycles: " in err
+    result = json.loads(out)
+    assert result["bit_exact"] is True
+    assert result["checks"]["rtl"]["images"] == 6
+    assert result["cycles"]["steady"]["measured"] > 0
+    assert json.loads((tmp_path / "t" / "run.json").read_text())["traceEvents"]
+    code, out, err = hwmoe(*simulate, "--count", "1", "--stall", "0.2", "--seed", "5", cwd=tmp_path)
+    assert code == 0, err
+    assert "RTL simulation: bit-exact, 2 images" in out
+    assert "held by memory" in out
+    code, out, err = hwmoe(*simulate, "--memory-gb-s", "0.01", "--timeout", "1", cwd=tmp_path)
+    if code:  # a fast computer may finish
+        assert code == 1, err
+        assert "did not finish within 1 s" in out
+        assert "bursts outstanding" in out
+
+
+@pytest.fixture
+def small_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Every model gets the same machine, compiled only once; its geometry as small.toml."""
+    shared = shared_folder(tmp_path_factory)
+    monkeypatch.setattr("hwmoe.flow.hardware.default_accelerator", lambda *_: MACHINE)
+    monkeypatch.setattr(
+        "hwmoe.flow.rtl.build_machine",
+        lambda project, folder, _, say: build(project, folder, shared, say),
+    )
+    folder = tmp_path_factory.mktemp("small")
+    lines = [f"{key} = {json.dumps(value)}" for key, value in BASE.items() if key != "tasks"]
+    for task in BASE["tasks"]:
+        lines += ["[[tasks]]", *(f"{key} = {json.dumps(value)}" for key, value in task.items())]
+    (folder / "small.toml").write_text("\n".join(lines))
+    return folder
+
+
+def test_run(small_machine: Path) -> None:
+    command = ("run", "small.toml", "--experts", "ternary", "--count", "3", "--out", "out")
+    code, out, err = hwmoe(*command, "--rtl-images", "2", cwd=small_machine)
+    assert code == 0, err
+    assert "Bit-exact with the integer reference: HLS C simulation and RTL simulation" in out
+    report = json.loads((small_machine / "out" / "report.json").read_text())
+    assert report["bit_exact"] == {"hls_csim": True, "rtl": True}
+    assert report["checks"]["rtl"]["images"] == report["cycles"]["images"] == 4
+    assert "held by memory" in (small_machine / "out" / "report.html").read_text()
+    steady = report["cycles"]["steady"]
+    assert f"{steady['measured']:,.0f}" in out
+
+
+def test_bench(small_machine: Path) -> None:
+    command = ("bench", "--models", "small.toml", "--out", "bench", "--json")
+    code, out, err = hwmoe(*command, cwd=small_machine)
+    assert code == 0, err
+    assert err.count("simulating RTL") == 2
+    result = json.loads(out)
+    ternary, int8 = result["ours"]
+    assert [row["bits"] for row in result["ours"]] == [
+        "W8 A8, ternary experts",
+        "W8 A8, int8 experts",
+    ]
+    assert ternary["bit_exact"] is int8["bit_exact"] is True
+    model = load_model(str(small_machine / "small.toml"))
+    assert ternary["gop"] == round(2 * model.config.macs / 1e9, 4)
+    assert ternary["gops"] == pytest.approx(
+        2 * model.config.macs * 300e6 / ternary["cycles"] / 1e9, rel=0.05
+    )
+    assert ternary["lut"] is None
+    by_name = {(row["name"], row["board"]): row for row in result["published"]}
+    design = by_name["CoQMoE", "zcu102"]
+    assert design["cycles"] == 1_941_000
+    assert design["gop"] == pytest.approx(2.5, rel=0.01)
+
+    # Again: taken from what is kept, and for people.
+    code, out, err = hwmoe(*command[:-1], cwd=small_machine)
+    assert code == 0, err
+    assert "simulating" not in err
+    for part in (
+        "latency x clock",
+        "simulated in the SystemVerilog",
+        "UbiMoE",
+        f"{int8['cycles'] / 1e3:,.1f}",
+    ):
+        assert part in out
+
+    # A source that is not the one simulated: not taken.
+    project = next((small_machine / "bench").glob("small-int8-*"))
+    kept = json.loads((project / "bench.json").read_text())
+    kept["key"] = "other"
+    (project / "bench.json").write_text(json.dumps(kept))
+    code, out, err = hwmoe(*command, cwd=small_machine)
+    assert json.loads(out)["ours"][1] == int8
+    assert err.count("simulating RTL") == 1
 
 
 def test_the_installed_command(tmp_path: Path) -> None:
@@ -236,6 +361,29 @@ def test_interrupt_leaves_nothing(tiny: Path, sent: signal.Signals, code: int) -
     assert "interrupted" in err
     assert "Traceback" not in err
     assert sorted(path.name for path in tiny.iterdir()) == ["tiny.toml"]
+    assert not _descendants()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for stray processes in /proc")
+def test_interrupt_while_the_machine_runs(project: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "HWMOE_TEST_MARK": str(os.getpid())}
+    command = [sys.executable, "-m", "hwmoe.cli", "simulate", str(project), "--level", "rtl"]
+    process = subprocess.Popen(
+        [*command, "--count", "200", "--memory-gb-s", "0.01"],
+        cwd=tmp_path, env=env, stderr=subprocess.PIPE, start_new_session=True, text=True,
+    )  # fmt: skip
+    library = "libmachine.so"
+    deadline = time.monotonic() + 120
+    while library not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "the machine was not started"
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
     assert not _descendants()
 
 

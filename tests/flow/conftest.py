@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from flow_machines import LIMITS, MACHINES
+from flow_machines import MACHINES, SIZES
 
 from hwmoe.codegen.hls import hls_files
 from hwmoe.sim.csim import CSim
@@ -19,6 +19,6 @@ def csim(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], CSim]:
 
     @cache
     def make(name: str) -> CSim:
-        return CSim(hls_files(MACHINES[name], LIMITS), MACHINES[name], folder, ["-O1"])
+        return CSim(hls_files(MACHINES[name], SIZES), MACHINES[name], folder, ["-O1"])
 
     return make

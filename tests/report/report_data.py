@@ -9,7 +9,6 @@ import numpy as np
 from hwmoe.report.html import Pictures
 
 TASKS = ("digit", "parity")
-KERNEL = {"error_percent": -0.083, "macs_per_cycle": 256, "utilization": 0.7134}
 
 
 def tensor_names(depth: int, moe_layers: tuple[int, ...], experts: int) -> list[str]:
@@ -68,6 +67,32 @@ def _load(rng: np.random.Generator, layers: tuple[int, ...], experts: int) -> di
     return load
 
 
+def _cycles() -> dict[str, Any]:
+    states = {"idle": 1000, "waiting": 40_000, "running": 60_000, "held": 10_880}
+    return {
+        "images": 8,
+        "memory": {"bytes_per_cycle": 45.6, "gb_s": 13.68, "latency_cycles": 150, "stall": 0.0},
+        "latency": {"predicted": 14_811, "measured": 14_966, "error_percent": -1.036, "ms": 0.0499},
+        "steady": {
+            "predicted": 13_831.2,
+            "measured": 13_806.5,
+            "error_percent": 0.179,
+            "ms": 0.046022,
+        },
+        "linear_macs": {"per_image": 1_400_000, "per_cycle": 512, "utilization": 0.2019},
+        "run": {"cycles": 111_880, "simulated_cycles_per_s": 104_454},
+        "engines": {e: states for e in ("load", "linear", "attention", "vector", "store")},
+        "traffic": {"bytes_per_image": 143_280, "bytes_per_cycle": 10.26, "share": 0.225},
+    }
+
+
+def forget_cycles(report: dict[str, Any]) -> None:
+    """As if nothing had been simulated."""
+    for key in ("latency", "steady"):
+        report["cycles"][key] |= {"measured": None, "error_percent": None}
+    report["cycles"] |= {"run": None, "engines": None, "traffic": None}
+
+
 def make_report(
     depth: int = 4, moe_layers: tuple[int, ...] = (1, 3), experts: int = 8
 ) -> dict[str, Any]:
@@ -95,6 +120,8 @@ def make_report(
         "accelerator": {
             "linear": {"t_in": 16, "t_out": 16, "t_tok": 1, "t_epi": 8, "w_rows": 1},
             "attention": {"rows": 4, "dim_lanes": 16, "head_units": 1},
+            "ports": {"port_bits": 128, "w_ports": 2},
+            "stages": 2,
         },
         "accuracy": [
             {
@@ -116,25 +143,14 @@ def make_report(
                 **check,
             },
             "rtl": {
-                "images": 2,
-                "commands": 120,
-                "values": 123_456,
-                "cycles_per_s": 45_000.0,
+                "images": 8,
+                "tensors": 148,
+                "values": 91_948,
+                "cycles_per_s": 104_454,
                 **check,
             },
         },
-        "cycles": {
-            "images": 2,
-            "linear": {"predicted": 12_000, "measured": 12_010, **KERNEL},
-            "attention": {
-                "predicted": 3_210,
-                "measured": 3_198,
-                **KERNEL,
-                "error_percent": 0.375,
-                "macs_per_cycle": 64,
-                "utilization": 0.41,
-            },
-        },
+        "cycles": _cycles(),
         "layers": _layers(names, rng),
         "ranges": _ranges(names, rng),
         "saturation": {
@@ -176,11 +192,10 @@ def make_failed() -> dict[str, Any]:
     report = make_report()
     report["bit_exact"]["rtl"] = False
     report["checks"]["rtl"]["divergence"] = (
-        "image 1, command 37 (blocks.1.moe.experts.3.fc1), token 5, channel 12:\n"
-        "expected -17, got -18"
+        "RTL digits/digit image 0 of the run: first difference in"
+        " blocks.1.moe.experts.3.gelu[5, 12]: reference -17, got -18"
     )
-    for kernel in ("linear", "attention"):
-        report["cycles"][kernel] |= {"measured": None, "error_percent": None}
+    forget_cycles(report)
     return report
 
 
@@ -192,8 +207,7 @@ def make_dense() -> dict[str, Any]:
         row |= {"float_top1": None, "integer_top1": None}
     report["bit_exact"] = {"hls_csim": None, "rtl": None}
     report["saturation"] = {"total": 0, "sites": {"digit": {}, "parity": {}}}
-    for kernel in ("linear", "attention"):
-        report["cycles"][kernel] |= {"measured": None, "error_percent": None}
+    forget_cycles(report)
     return report
 
 

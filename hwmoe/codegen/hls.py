@@ -62,9 +62,9 @@ def hls_files(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
 
 
 def trace_spaces() -> dict[str, int]:
-    """Memories and their numbers in records of the C simulation: linear's `space`, and more."""
-    spaces = dict(instruction_set().spaces)
-    return spaces | {name: len(spaces) + i for i, name in enumerate(("res", "lists"))}
+    """Memories and their numbers in records of the C simulation: those of `space`, and lists."""
+    spaces = instruction_set().spaces
+    return {**spaces, "lists": len(spaces)}
 
 
 def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, Any]:

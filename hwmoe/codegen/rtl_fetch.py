@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hwmoe.codegen.render import render, sources
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
-from hwmoe.plan.isa import InstructionSet, instruction_set
+from hwmoe.plan.image import RESULT_ALIGN
+from hwmoe.plan.isa import InstructionSet, Layout, instruction_set
 from hwmoe.plan.packing import log2_ceil
 from hwmoe.plan.program import MachineSizes
 
@@ -21,10 +22,9 @@ _ADDRESS, _FIELD = "bad_address", "bad_field"  # flags of the rendered module
 
 @dataclass(frozen=True)
 class _Check:
-    """`sum` (an expression of 44 bits) above `limit` sets `flag`."""
+    """`wrong`, an expression of the fields of `instr`, sets `flag`."""
 
-    sum: str
-    limit: int
+    wrong: str
     flag: str
 
 
@@ -88,16 +88,19 @@ def _formats(
     isa: InstructionSet, acc: AcceleratorConfig, sizes: MachineSizes
 ) -> list[dict[str, object]]:
     """Instructions of a body with their checks; `engine` has the bit of its engine."""
-    limits = _limits(acc.linear.t_in, sizes)
+    checks = {
+        name: [
+            _Check(_above(isa.formats[name].layout, sum_, most), flag) for sum_, most, flag in own
+        ]
+        for name, own in _limits(isa, sizes).items()
+    }
+    checks["store"] = _store_checks(isa, acc.linear.t_in, sizes)
     return [
         {
             "name": name,
             "opcode": format_.opcode,
             "engine": 1 << isa.engines.index(format_.engine),
-            "checks": [
-                _Check(_sum(format_.layout, terms), limit, flag)
-                for terms, limit, flag in limits[name]
-            ],
+            "checks": checks[name],
         }
         for name, format_ in isa.formats.items()
         if format_.engine in isa.engines
@@ -108,10 +111,10 @@ Limit = tuple[Iterable[tuple[str, int]], int, str]
 """Fields, each shifted left by some bits; the largest sum of them; what a larger one is."""
 
 
-def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
-    """What is known of the fields of an instruction by itself.
+def _limits(isa: InstructionSet, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
+    """What is known of the fields of an instruction by itself, stores aside.
 
-    Only load and store say how far they reach; of the others the memories notice the rest.
+    Only loads say how far they reach; of the others the memories notice the rest.
     """
 
     def first(field: str, words: int) -> Limit:
@@ -123,7 +126,6 @@ def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
     act8, heads = sizes.act8_words, sizes.heads_words
     res, y, tokens = sizes.res_words, sizes.y_words, sizes.max_tokens
     slot, expert = most("slot", sizes.slots - 1), most("expert", sizes.max_experts - 1)
-    shift = log2_ceil(lanes)
     return {
         "load_image": [([("dst", 0), ("words", 0)], act8, _ADDRESS)],
         "load_const": [([("dst", 0), ("words", 0)], res, _ADDRESS)],
@@ -132,6 +134,7 @@ def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
             first("src", act8),
             first("dst", max(act8, heads, y)),
             most("n_tok", tokens),
+            most("space", isa.spaces["y"]),
             slot,
             expert,
         ],
@@ -154,14 +157,43 @@ def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
             most("experts", sizes.max_experts),
             slot,
         ],
-        "store": [([("src", shift), ("n_out", 0)], y << shift, _ADDRESS)],
     }
 
 
-def _sum(layout: Mapping[str, tuple[int, int]], terms: Iterable[tuple[str, int]]) -> str:
+def _store_checks(isa: InstructionSet, lanes: int, sizes: MachineSizes) -> list[_Check]:
+    """A store stays within the memory that it names, and within the results of its image."""
+    layout, spaces, shift = isa.formats["store"].layout, isa.spaces, log2_ceil(lanes)
+    space, last, offset = (_field(layout, name) for name in ("space", "last", "offset"))
+    reach = (("src", shift), ("n_out", 0))
+    checks = [
+        _Check(
+            f"{space} == 8'd{spaces[name]} && " + _above(layout, reach, sizes.words(name) << shift),
+            _ADDRESS,
+        )
+        for name in ("y", "res")
+    ]
+    wrong = (
+        " && ".join(f"{space} != 8'd{spaces[name]}" for name in ("y", "res")),
+        f"{last} > 8'd1",
+        f"({offset} & 32'd{RESULT_ALIGN - 1}) != '0",
+        _above(layout, (("offset", 0), ("n_out", 1)), "(logit_bytes)"),
+    )
+    return [*checks, *(_Check(one, _FIELD) for one in wrong)]
+
+
+def _above(layout: Layout, terms: Iterable[tuple[str, int]], limit: int | str) -> str:
+    """The sum of fields is above a number or a signal, in 44 bits."""
+    return f"{_sum(layout, terms)} > 44'{limit if isinstance(limit, str) else f'd{limit}'}"
+
+
+def _field(layout: Layout, name: str) -> str:
+    low, bits = layout[name]
+    return f"instr[{low}+:{bits}]"
+
+
+def _sum(layout: Layout, terms: Iterable[tuple[str, int]]) -> str:
     parts = []
     for name, shift in terms:
-        low, bits = layout[name]
         moved = f" << {shift}" if shift else ""
-        parts.append(f"(44'(instr[{low}+:{bits}]){moved})")
+        parts.append(f"(44'({_field(layout, name)}){moved})")
     return " + ".join(parts)

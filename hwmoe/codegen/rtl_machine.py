@@ -92,8 +92,14 @@ def machine_rtl(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
 
 
 def configuration_digest(acc: AcceleratorConfig, sizes: MachineSizes) -> int:
-    """32 bits that tell machines apart; the machine answers with them at 0x220."""
-    parts = {"format": FORMAT, "accelerator": acc.model_dump(), "sizes": asdict(sizes)}
+    """32 bits that tell machines apart, by what they are told too; they answer it at 0x220."""
+    formats = instruction_set().formats.values()
+    parts = {
+        "format": FORMAT,
+        "accelerator": acc.model_dump(),
+        "sizes": asdict(sizes),
+        "instructions": [(one.name, one.opcode, dict(one.layout)) for one in formats],
+    }
     text = json.dumps(parts, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
@@ -123,7 +129,7 @@ def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> list[_Memory]:
     return [
         _Memory("act8", 8, lanes, act8_grain(acc), sizes.act8_words, readers=1, writers=4),
         _Memory("heads", 8, lanes, t_epi, sizes.heads_words, readers=2, writers=1),
-        _Memory("res", 16, lanes, lanes, sizes.res_words, readers=2, writers=2),
+        _Memory("res", 16, lanes, lanes, sizes.res_words, readers=3, writers=2),
         _Memory("y", 16, lanes, t_epi, sizes.y_words, readers=3, writers=1),
     ]
 
@@ -147,6 +153,7 @@ def _engines(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
         "load": {name: low for name, (low, _) in at["load_const"].items()},
         "load_const": isa.formats["load_const"].opcode,
         "store": {name: low for name, (low, _) in at["store"].items()},
+        "store_res": isa.spaces["res"],
     }
 
 

@@ -20,10 +20,11 @@ from hwmoe.plan.program import Step
 QUEUE = 8  # instructions in front of an engine, the one that runs among them
 TOKEN = 1  # from a signal until who waits for it begins
 LOAD_ENGINE = instruction_set().engines.index("load")
+STORE_ENGINE = instruction_set().engines.index("store")
 # Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
 ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
 ASK_LOAD, LOAD = 2, 4  # from the begin to the first request; from the last beat to the signal
-STORE, STORE_WORD = 12, 6  # besides the write's latency; for each word of results
+STORE, STORE_WORD = 7, 5  # besides the write's latency; for each word of results, at least
 
 Trace = MutableSequence[tuple[int, int, float, float]]
 
@@ -122,6 +123,8 @@ class SimpleEngine(Engine):
             if not work.null:
                 if work.step.engine == LOAD_ENGINE:
                     yield from self._load(work)
+                elif work.step.engine == STORE_ENGINE:
+                    yield from self._store(work)
                 else:
                     self.end = begin + self._cycles(work)
                 if work.params:
@@ -145,11 +148,7 @@ class SimpleEngine(Engine):
         if kind == "add":
             words = f["tiles"] * (f["count"] if work.rows is None else work.rows)
             return add_settle(lanes) + (ADD + words if words else EMPTY_ADD)
-        if kind == "gate":
-            return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"])
-        words = ceil_div(f["n_out"], lanes)
-        beats = ceil_div(16 * f["n_out"], self.acc.ports.port_bits)
-        return STORE + STORE_WORD * words + beats + self.latency
+        return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"])
 
     def _norm_params(self, work: Instruction, params: Transfer) -> Process:
         """After the last parameters, all rows but the first are still to come."""
@@ -176,3 +175,18 @@ class SimpleEngine(Engine):
             else:
                 bursts.popleft()
         self.end = self.clock.time + LOAD
+
+    def _store(self, work: Instruction) -> Process:
+        """A store, burst by burst: words are read one by one, beats leave as the memory takes
+        them. Leaves its end in `end`."""
+        values = work.step.fields["n_out"]
+        words, left = (ceil_div(values, n) for n in (self.acc.linear.t_in, self.memory.beat // 2))
+        pace = max(STORE_WORD * words / max(left, 1), 1)  # cycles a beat
+        while left > 0:
+            beats = min(left, BURST)
+            read = self.clock.time + beats * pace
+            written = self.memory.results(beats * self.memory.beat, self.clock.time)
+            while max(read, written.end) > self.clock.time:
+                yield max(read, written.end)
+            left -= beats
+        self.end = self.clock.time + STORE + self.latency

@@ -17,7 +17,7 @@ from hwmoe.dse.linear_front_time import LinearFront
 from hwmoe.dse.linear_time import LinearTime
 from hwmoe.dse.memory_time import OffChip
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.program import Program, Step, steady_cycles
+from hwmoe.plan.program import Program, Step, last_stores, steady_cycles
 
 _ENGINES = instruction_set().engines
 _LINEAR = _ENGINES.index("linear")
@@ -91,8 +91,8 @@ def predict_machine(
 
     Fetch(program, memory, clock, engines, len(tasks), instruction)
     clock.run()
-    steps = program.steps
-    stores = sorted(round(end) for step, _, _, end in trace if steps[step].kind == "store")
+    last = last_stores(program)
+    stores = sorted(round(end) for step, _, _, end in trace if step in last)
     if len(stores) != len(tasks) or any(engine.queue for engine in engines):
         raise AssertionError("the program stops before its end")
     busy = {name: round(engine.busy) for name, engine in zip(_ENGINES, engines, strict=True)}

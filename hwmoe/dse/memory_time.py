@@ -71,9 +71,10 @@ class _Ports:
 
 
 class OffChip:
-    """Both kinds of port, each in the order of its requests, which must come in the order of time.
+    """All kinds of port, each in the order of its requests, which must come in the order of time.
 
-    While both want data, every port gets the same share; what one cannot take the others get.
+    Reads and writes of the general port are two of them. While weights and another want data,
+    every port gets the same share; what one cannot take the others get.
     """
 
     def __init__(self, acc: AcceleratorConfig, bytes_per_cycle: float, latency: float) -> None:
@@ -84,13 +85,19 @@ class OffChip:
         share = rate / (1 + ports.w_ports)
         shared = min(self.beat, max(share, rate - self.weight_beat))
         self._general = _Ports(min(rate, self.beat), shared)
+        self._results = _Ports(min(rate, self.beat), shared)
         rest = min(self.weight_beat, rate - shared)
         self._weights = _Ports(min(rate, self.weight_beat), rest)
 
     def weights(self, beats: int, asked: float) -> Transfer:
         """So many beats of all weight ports."""
-        return self._weights.move(beats * self.weight_beat, asked + self.delay, self._general)
+        other = max(self._general, self._results, key=lambda ports: ports.end)
+        return self._weights.move(beats * self.weight_beat, asked + self.delay, other)
 
     def general(self, size: int, asked: float) -> Transfer:
-        """So many bytes through the general port."""
+        """So many bytes read through the general port."""
         return self._general.move(size, asked + self.delay, self._weights)
+
+    def results(self, size: int, start: float) -> Transfer:
+        """So many bytes written through it."""
+        return self._results.move(size, start, self._weights)

@@ -198,6 +198,16 @@ class Chain:
         )
         self.residual = own
 
+    def store(
+        self, name: str, space: Space, src: int, n_out: int, *, offset: int = 0, last: int = 0,
+        task: int | None = None,
+    ) -> None:  # fmt: skip
+        """Values from word `src` on to byte `offset` of the image's results."""
+        self.emit(
+            "store", name, Result("none"), task=task,
+            src=src, n_out=n_out, offset=offset, space=self.spaces[space], last=last,
+        )  # fmt: skip
+
     # --- the model, layer by layer ------------------------------------------------------------
 
     def embed(self) -> None:
@@ -239,7 +249,7 @@ class Chain:
             self.linear(f"heads.{task}", "norm", "y", 1, name="head", task=task)
         src = self._at("y", "y")
         for task, kind in enumerate(tasks):
-            self.emit("store", "logits", Result("none"), task=task, src=src, n_out=kind.classes)
+            self.store("logits", "y", src, kind.classes, task=task, last=1)
 
     def attention(self, block: str) -> None:
         t, p = self.config.tokens, self.model.attention(f"{block}.attn")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.effects import LISTS, Words, effects
+from hwmoe.plan.image import RESULT_ALIGN
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import LINEAR_FLAGS, ceil_div
 from hwmoe.plan.program import Program, Step
@@ -28,13 +29,18 @@ MOST_PROBLEMS = 20
 _FLAG = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
 _LINEAR = instruction_set().engines.index("linear")
 _ENGINES = len(instruction_set().engines)
+_NUMBER = instruction_set().spaces
+_SPACES = {
+    "linear": [_NUMBER[name] for name in ("act8", "heads", "y")],
+    "store": [_NUMBER[name] for name in ("y", "res")],
+}
 Clock = npt.NDArray[np.int64]
 
 
 def check_program(program: Program) -> None:
     """`HwmoeError` with what is wrong: deadlock, a word out of range, a read of nothing or of
-    another image's data, an order that no token enforces."""
-    problems = [*_out_of_range(program), *_unbalanced(program)]
+    another image's data, results that overlap or end early, an order that no token enforces."""
+    problems = [*_out_of_range(program), *_results(program), *_unbalanced(program)]
     if not problems:
         for task in range(len(program.outputs)):
             problems += _Follower(program, task).problems()
@@ -46,6 +52,10 @@ def check_program(program: Program) -> None:
 def _out_of_range(program: Program) -> Iterator[str]:
     acc, sizes = program.accelerator, program.sizes
     for index, step in enumerate(program.steps):
+        space = step.fields.get("space")
+        if space is not None and space not in _SPACES[step.kind]:
+            yield f"{_name(index, step)}: space {space}, not one of {_SPACES[step.kind]}"
+            continue
         found = effects(step, acc)
         for words in (*found.reads, *found.writes):
             limit = sizes.slots if words.memory == LISTS else sizes.words(words.memory)
@@ -80,6 +90,28 @@ def _constants_out_of_range(program: Program, index: int, step: Step) -> Iterato
     for name, (first, count, limit) in asked.items():
         if not 0 <= first <= first + count <= limit:
             yield f"{_name(index, step)}: {name} {first} to {first + count - 1}, of {limit}"
+
+
+def _results(program: Program) -> Iterator[str]:
+    """Stores beyond an image's results or over others, and results complete at any other time
+    than after the last."""
+    stores = [(i, step) for i, step in enumerate(program.steps) if step.kind == "store"]
+    if len(stages := {step.fields["stage"] for _, step in stores}) > 1:
+        yield f"stores in stages {sorted(stages)}: results of several images would mix"
+    for task in range(len(program.outputs)):
+        own = [(i, step) for i, step in stores if step.fields["tasks"] >> task & 1]
+        if [step.fields["last"] for _, step in own] != [0] * (len(own) - 1) + [1]:
+            yield f"task {task}: of its {len(own)} stores the last, and no other, must have last=1"
+        end = 0
+        for index, step in sorted(own, key=lambda one: one[1].fields["offset"]):
+            first, size = step.fields["offset"], 2 * step.fields["n_out"]
+            if first < end or first % RESULT_ALIGN or first + size > program.loop["logit_bytes"]:
+                yield (
+                    f"{_name(index, step)}: {size} bytes of results from {first} on, of "
+                    f"{program.loop['logit_bytes']}, {end} of them taken; starts must be multiples "
+                    f"of {RESULT_ALIGN}"
+                )
+            end = max(end, first + size)
 
 
 def _unbalanced(program: Program) -> Iterator[str]:

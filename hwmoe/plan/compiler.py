@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from hwmoe.errors import HwmoeError
+from hwmoe.model.config import ModelConfig
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.chain import Chain
-from hwmoe.plan.image import IMAGE_HEADER
+from hwmoe.plan.image import IMAGE_HEADER, RESULT_ALIGN
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.layout import Tiles, sized_for
 from hwmoe.plan.memory import Memory, NoMemory
 from hwmoe.plan.order import merge
 from hwmoe.plan.packing import LINEAR_FLAGS, pad_up
 from hwmoe.plan.places import Places
-from hwmoe.plan.program import Program, Step
+from hwmoe.plan.program import MachineSizes, Program, Step
 from hwmoe.plan.tokens import synchronize
 from hwmoe.quant.quantized import QuantizedModel
 
@@ -41,28 +42,48 @@ def _compile(model: QuantizedModel, acc: AcceleratorConfig, memory: Memory) -> P
     chain = Chain(model, acc, tiles, places, memory)
     for stage, layers in enumerate(np.array_split(np.arange(c.depth), acc.stages)):
         chain.stage(stage, layers.tolist())
-    share = max(1, round(c.tokens * c.top_k / c.experts))
-    longest = max(len(stage) for stage in chain.stages)
-    sizes = places.sizes(acc, c, longest * acc.stages)
+    lengths = [len(stage) for stage in chain.stages]
+    counted = max(max(lengths) * acc.stages, sum(lengths) + residuals(c))
+    sizes = places.sizes(acc, c, counted)
     if sizes.max_steps > MAX_STEPS:
         raise HwmoeError(
-            f"{c.name}: {longest} instructions a stage, with {acc.stages} stages more than the "
-            f"{MAX_STEPS} that the machine counts; use fewer stages"
+            f"{c.name}: {max(lengths)} instructions a stage, with {acc.stages} stages more than "
+            f"the {MAX_STEPS} that the machine counts; use fewer stages"
         )
+    return link(chain, sizes, logit_bytes(c))
+
+
+def logit_bytes(config: ModelConfig) -> int:
+    """Room for the logits of any task, at the start of an image's results."""
+    return pad_up(2 * max(task.classes for task in config.tasks), RESULT_ALIGN)
+
+
+def residuals(config: ModelConfig) -> int:
+    """Tensors of the residual stream: a machine has room for a trace's stores of them."""
+    return 2 * config.depth + 1
+
+
+def link(chain: Chain, sizes: MachineSizes, result_bytes: int) -> Program:
+    """The program of a chain: one order for all its stages, tokens, the loop, the constants.
+
+    `result_bytes`: of an image.
+    """
+    c, acc, tiles = chain.config, chain.acc, chain.tiles
+    share = max(1, round(c.tokens * c.top_k / c.experts))
     order = merge(chain.stages, acc, sizes, share)
     order = list(_kernel_state(order, tiles.loaded * c.tokens, chain.tables))
     steps, counters = synchronize(order, acc, sizes)
     image_words = c.patches * tiles.patch
-    classes = tuple(task.classes for task in c.tasks)
     loop = {
         "steps": len(steps),
-        "stages": acc.stages,
+        "stages": len(chain.stages),
         "spare": 0,
         "image_bytes": pad_up(IMAGE_HEADER + image_words * acc.linear.t_in, IMAGE_HEADER),
-        "logit_bytes": pad_up(2 * max(classes), IMAGE_HEADER),
+        "logit_bytes": result_bytes,
         **_counter_fields(counters),
     }
-    joined = memory.joined()
+    classes = tuple(task.classes for task in c.tasks)
+    joined = chain.memory.joined()
     return Program(acc, sizes, loop, tuple(steps), classes, *joined, image_words)
 
 

@@ -90,7 +90,8 @@ def _gate(f: Mapping[str, int], acc: AcceleratorConfig) -> Effects:
 
 
 def _store(f: Mapping[str, int], acc: AcceleratorConfig) -> Effects:
-    return Effects((_words("y", f["src"], ceil_div(f["n_out"], acc.linear.t_in), 1),), ())
+    words = ceil_div(f["n_out"], acc.linear.t_in)
+    return Effects((_words(_SPACES[f["space"]], f["src"], words, 1),), ())
 
 
 _EFFECTS = {

@@ -14,6 +14,9 @@ from hwmoe.plan.program import Program
 IMAGE_HEADER = 64
 """Bytes in front of an image's words: its task in the first four."""
 
+RESULT_ALIGN = 64
+"""Tensors in the results start at a multiple of so many bytes, the widest beat of a memory port."""
+
 Bytes = npt.NDArray[np.uint8]
 
 

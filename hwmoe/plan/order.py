@@ -126,7 +126,7 @@ def _load(step: Step, acc: AcceleratorConfig, share: int) -> int:
 
 
 def _store(step: Step, acc: AcceleratorConfig, share: int) -> int:
-    return 200
+    return 5 * ceil_div(step.fields["n_out"], acc.linear.t_in) + 200
 
 
 _CYCLES = {

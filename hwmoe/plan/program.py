@@ -222,6 +222,11 @@ class Program:
         )
 
 
+def last_stores(program: Program) -> frozenset[int]:
+    """Indices of the steps that complete the results of an image: one for each task."""
+    return frozenset(i for i, step in enumerate(program.steps) if step.fields.get("last"))
+
+
 def steady_cycles(stores: Sequence[int], stages: int) -> float:
     """Cycles between results while every stage holds an image.
 

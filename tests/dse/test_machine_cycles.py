@@ -7,10 +7,13 @@ from functools import cache
 
 import pytest
 from dse_cases import CASES, MACHINES, Case, largest, lengths_of, network, staged
+from small_models import Small
 
 from hwmoe.codegen.rtl_machine import machine_rtl
 from hwmoe.dse.machine_cycles import even_lengths, predict_machine
 from hwmoe.plan.compiler import compile_model, schedule_only
+from hwmoe.plan.program import Program
+from hwmoe.plan.trace import trace_program
 from hwmoe.sim.machine import Machine
 from hwmoe.sim.machine_session import MachineOptions
 from hwmoe.sim.whole_model import simulate_model
@@ -45,9 +48,23 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Machine
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_as_simulated(case: Case, name: str, machine: Callable[[str], Machine]) -> None:
     net = network(case.model)
-    program = compile_model(net.quantized, staged(name, case.stages))
+    check(case, name, machine(name), net, compile_model(net.quantized, staged(name, case.stages)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("case", [case for case in CASES if case.rate >= 8], ids=str)
+def test_a_trace_as_simulated(case: Case, name: str, machine: Callable[[str], Machine]) -> None:
+    """Large stores. On slower memories, where they compete with the weights, up to 7 % is lost."""
+    net = network(case.model)
+    acc = staged(name, case.stages)
+    trace = trace_program(net.quantized, acc, compile_model(net.quantized, acc))
+    check(case, name, machine(name), net, trace.program)
+
+
+def check(case: Case, name: str, machine: Machine, net: Small, program: Program) -> None:
     options = MachineOptions(case.rate, case.latency, jitter=JITTER, write_latency=case.latency)
-    run = simulate_model(program, net.quantized, machine(name), net.patches, TASKS, options)
+    run = simulate_model(program, net.quantized, machine, net.patches, TASKS, options)
     assert not run.divergence
     latency = case.latency + JITTER / 2
     lengths = lengths_of(program, net, TASKS)

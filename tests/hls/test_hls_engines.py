@@ -183,9 +183,9 @@ def test_a_program_or_image_that_does_not_fit_is_refused(csim: Make) -> None:
 
 def test_nothing_is_read_or_written_beyond_images_and_results(csim: Make) -> None:
     program = Assembler(csim("plain").acc)
-    program.emit("store", n_out=32)
+    program.emit("store", **SOUND["store"] | {"n_out": 32, "last": 1})
     assert program.run(csim("plain")).logits.shape == (1, 32)
-    program.emit("store", n_out=1)
+    program.emit("store", **SOUND["store"])
     with pytest.raises(HwmoeError, match="step 2: store: n_out"):
         program.run(csim("plain"))
     program = Assembler(csim("plain").acc)
@@ -200,7 +200,7 @@ SOUND: dict[str, dict[str, int]] = {
     "attention": {"n_tok": 3, "dim_tiles": 1, "head_groups": 1, "out_mult": 1, "out_shift": 9},
     "add": {"n_tok": 4, "tiles": 1, "count": 4},
     "gate": {"n_tok": 3, "experts": 2, "top_k": 1},
-    "store": {"n_out": 3},
+    "store": {"n_out": 3, "space": ISA.spaces["y"]},
     "linear": {"n_tok": 3, "n_list": 3, "in_tiles": 1, "out_tiles": 1, "chunks": 2, "flags": 1},
 }
 WRONG = [
@@ -247,6 +247,14 @@ WRONG = [
     ("gate", {"top_k": 3}, "top_k"),
     ("gate", {"n_tok": 33}, "n_tok"),
     ("store", {"src": SIZES.y_words}, "src"),
+    ("store", {"src": SIZES.res_words, "space": ISA.spaces["res"]}, "src"),
+    ("store", {"space": ISA.spaces["heads"]}, "space"),
+    ("store", {"n_out": 33}, "n_out"),
+    ("store", {"n_out": 1 << 31}, "n_out"),
+    ("store", {"offset": 64}, "n_out"),
+    ("store", {"offset": 1 << 31}, "n_out"),
+    ("store", {"offset": 32}, "offset"),
+    ("store", {"last": 2}, "last"),
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from hwmoe.sim.kernel_cases import AttentionOp
 
 Make = Callable[[str], CSim]
 LIST = instruction_set().list_modes
+Y = instruction_set().spaces["y"]
 LOAD_X, LOAD_TABLE, SLOT = 1, 8, 2
 TOKENS = 11  # of the program with experts
 
@@ -245,7 +246,7 @@ def test_images_of_several_tasks_in_one_run(csim: Make, name: str) -> None:
     for task, head in enumerate(heads):
         fields = {"n_tok": 1, "n_list": 1, "dst": 2, "flags": LOAD_X, "tasks": 1 << task}
         steps.append(program.linear(head, src=0, **fields))
-        program.emit("store", src=2, n_out=stored[task], tasks=1 << task)
+        program.emit("store", src=2, n_out=stored[task], space=Y, last=1, tasks=1 << task)
     images = np.stack([packing.pack_activations(a, sim.acc.linear.t_in) for a in x])
     tasks = [0, 1, 1, 0, 1]
     result = sim.run(*program.encoded(), images.view(np.int8), tasks, trace=3)

@@ -17,7 +17,7 @@ from hwmoe.sim.machine_image import MemoryImage
 from hwmoe.sim.machine_session import MachineOptions
 
 LIMIT = 200_000  # cycles of a run; a good one takes a tenth
-SELECT = 28  # lowest bit of the number of the fault
+SELECT, BITS = 24, 8  # bits of the number of the fault
 NUMBER = "hwmoe_top.planted"
 
 
@@ -130,6 +130,41 @@ FAULTS = {
         "chosen       = (listed & ~BAD) ? list_row : row_1",
         r"in blocks.1.res2\[",
     ),
+    "the other memory is stored": Planted(
+        "hwmoe_store_engine.sv",
+        "d_data    = from_res ?",
+        "d_data    = (from_res & ~BAD) ?",
+        r"stored, image 0: first difference in embed\[0, 0\]",
+        "traced",
+    ),
+    "a lost offset": Planted(
+        "hwmoe_store_engine.sv",
+        "result + 64'(go_offset)",
+        "result + 64'(go_offset & {32{~BAD}})",
+        r"stored, image 0: first difference in embed\[0, 0\]",
+        "traced",
+    ),
+    "an offset without its high bits": Planted(
+        "hwmoe_engines.sv",
+        ".go_offset(store_go_instr[128+:32])",
+        ".go_offset(store_go_instr[128+:32] & (BAD ? 32'd1023 : '1))",
+        r"stored, image 0: first difference in embed\[",
+        "traced",
+    ),
+    "every store an image": Planted(
+        "hwmoe_store_engine.sv",
+        "image_done   = fin & ends_image",
+        "image_done   = fin & (ends_image | BAD)",
+        "m_axi_gmem write of memory that does not exist",
+        "traced",
+    ),
+    "few values of a tensor": Planted(
+        "hwmoe_engines.sv",
+        ".go_n_out(store_go_instr[96+:32])",
+        ".go_n_out(store_go_instr[96+:32] & (BAD ? 32'd63 : '1))",
+        r"stored, image 0: first difference in embed\[",
+        "traced",
+    ),
 }
 
 
@@ -141,17 +176,19 @@ def faulty_rtl(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
         head, found, tail = text.partition(fault.right)
         assert found, f"{fault.file} holds no {fault.right!r}"
         assert fault.right not in tail, f"{fault.file} holds more than one {fault.right!r}"
-        files[fault.file] = head + fault.wrong.replace("BAD", f"({NUMBER} == 4'd{number})") + tail
+        files[fault.file] = (
+            head + fault.wrong.replace("BAD", f"({NUMBER} == {BITS}'d{number})") + tail
+        )
     top = files["hwmoe_top.sv"]
     for right, wrong in (
-        ("  logic [31:0] n_images,", "  logic [3:0] planted;\n  logic [31:0] n_images,"),
+        ("  logic [31:0] n_images,", f"  logic [{BITS - 1}:0] planted;\n  logic [31:0] n_images,"),
         (
             ".images,\n      .n_images,",
             f".images,\n      .n_images(32'(n_images[{SELECT - 1}:0])),",
         ),
         (
             "  hwmoe_fetch i_fetch",
-            f"  assign planted = n_images[{SELECT}+:4];\n  hwmoe_fetch i_fetch",
+            f"  assign planted = n_images[{SELECT}+:{BITS}];\n  hwmoe_fetch i_fetch",
         ),
     ):
         assert top.count(right) == 1, right

@@ -151,6 +151,7 @@ def at(kind: str) -> int:
 
 
 _, SIZES = sizes_of("narrow")
+RES = instruction_set().spaces["res"]
 PROGRAMS = {
     "an unknown opcode": (opcode(5, 0x77), 1, 5),
     "the last opcode": (opcode(len(STEPS) - 1, 0), 1, len(STEPS) - 1),
@@ -166,6 +167,15 @@ PROGRAMS = {
     "a slot too far": (changed(at("gate"), slot=SIZES.slots), 6, at("gate")),
     "an image beyond act8": (changed(0, dst=SIZES.act8_words), 4, 0),
     "results beyond y": (changed(at("store"), src=SIZES.y_words), 4, at("store")),
+    "results beyond res": (changed(at("store"), src=SIZES.res_words, space=RES), 4, at("store")),
+    "results of heads": (changed(at("store"), space=RES - 2), 6, at("store")),
+    "results within a beat": (changed(at("store"), offset=32), 6, at("store")),
+    "results of another image": (
+        changed(at("store"), offset=CASE.program.loop["logit_bytes"]),
+        6,
+        at("store"),
+    ),
+    "a linear result to res": (changed(at("linear"), space=RES), 6, at("linear")),
 }
 
 

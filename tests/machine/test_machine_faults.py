@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from planted import FAULTS, Chosen, faulty_rtl
 from small_models import Small, small
-from whole_cases import LANES, build, louder
+from whole_cases import LANES, build, louder, stored_divergence
 
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.fit import largest
 from hwmoe.plan.program import Program
+from hwmoe.plan.trace import TraceProgram, trace_program
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.sim.machine import Machine
 from hwmoe.sim.machine_session import MachineOptions
@@ -44,13 +45,20 @@ def net() -> Small:
 @cache
 def models() -> dict[str, QuantizedModel]:
     plain = net().quantized
-    return {"plain": plain, "tied": tied(plain), "loud": louder(plain)}
+    return {"plain": plain, "tied": tied(plain), "loud": louder(plain), "traced": plain}
 
 
 @cache
 def programs() -> dict[str, Program]:
     acc = LANES["narrow"].model_copy(update={"stages": 2})
-    return {name: compile_model(model, acc) for name, model in models().items()}
+    made = {name: compile_model(model, acc) for name, model in models().items()}
+    return made | {"traced": trace().program}
+
+
+@cache
+def trace() -> TraceProgram:
+    acc, model = LANES["narrow"].model_copy(update={"stages": 2}), models()["traced"]
+    return trace_program(model, acc, compile_model(model, acc))
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +69,14 @@ def faulty(shared: Path) -> Machine:
 def run(machine: Machine, name: str, fault: int) -> WholeRun:
     options = MachineOptions(bytes_per_cycle=24.0, latency=30)
     chosen = Chosen(machine, fault)
-    program, model = programs()[name], models()[name]
-    return simulate_model(
-        program, model, chosen, net().patches, TASKS, options, traced=4, seconds=60
-    )
+    program, model, patches = programs()[name], models()[name], net().patches
+    whole = simulate_model(program, model, chosen, patches, TASKS, options, traced=4, seconds=60)
+    if name == "traced" and whole.run and not whole.divergence:
+        whole.divergence = stored_divergence(trace(), model, whole.run.results, patches, TASKS)
+    return whole
 
 
-@pytest.mark.parametrize("name", ["plain", "tied", "loud"])
+@pytest.mark.parametrize("name", ["plain", "tied", "loud", "traced"])
 def test_no_fault(name: str, faulty: Machine) -> None:
     whole = run(faulty, name, 0)
     assert whole.divergence is None, str(whole.divergence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,9 +26,12 @@ from hwmoe.plan.accelerator import (
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.fit import largest
 from hwmoe.plan.program import MachineSizes, Program
+from hwmoe.plan.trace import TraceProgram, trace_program
 from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
+from hwmoe.quant.reference import run_reference
+from hwmoe.sim.divergence import Divergence, first_divergence
 from hwmoe.sim.machine import Machine
 
 LANES = {
@@ -157,6 +160,31 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = list(_cases())
+
+
+def traced(case: Case) -> TraceProgram:
+    """The program that stores its residuals, for the machine of its main program."""
+    return trace_program(case.model, case.program.accelerator, case.program)
+
+
+def stored_divergence(
+    trace: TraceProgram,
+    model: QuantizedModel,
+    results: npt.NDArray[np.uint8],
+    patches: npt.NDArray[np.int8],
+    tasks: Sequence[int],
+) -> Divergence | None:
+    """The first stored tensor of any image that is not the reference's."""
+    for image, (task, own) in enumerate(zip(tasks, results.reshape(len(tasks), -1), strict=True)):
+        expected = run_reference(model, patches[image : image + 1], task, trace=True).trace
+        assert expected is not None
+        stored = trace.read(own, task)
+        assert len(stored) == 2 * model.config.depth + 1
+        for name, tensor in stored.items():
+            found = first_divergence(f"stored, image {image}", name, expected[name][0], tensor)
+            if found:
+                return found
+    return None
 
 
 @cache

@@ -18,6 +18,7 @@ from hwmoe.plan.accelerator import (
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.program import Program, Step
+from hwmoe.plan.trace import trace_program
 
 SHAPES = {
     "as it is": {},
@@ -36,6 +37,11 @@ def compiled(shape: str = "as it is", stages: int = 2) -> Program:
         stages=stages,
     )
     return compile_model(small(**SHAPES[shape]).quantized, acc)
+
+
+def traced() -> Program:
+    """With several stores."""
+    return trace_program(small().quantized, compiled().accelerator, compiled()).program
 
 
 def changed(program: Program, index: int, **fields: int) -> Program:
@@ -58,8 +64,9 @@ def bits(mask: int) -> Iterator[int]:
     return (1 << e for e in range(5) if mask >> e & 1)
 
 
-def test_every_token_is_needed() -> None:
-    program = compiled("as it is", 2)
+@pytest.mark.parametrize("make", [compiled, traced])
+def test_every_token_is_needed(make: Callable[[], Program]) -> None:
+    program = make()
     for index, step in enumerate(program.steps):
         for kind in ("wait", "signal"):
             for bit in bits(step.fields[kind]):
@@ -104,6 +111,19 @@ def test_a_missing_pair_of_wait_and_signal_is_an_order_that_nothing_enforces() -
     assert passed <= 2, "tokens implied by others"
 
 
+def test_a_residual_is_stored_before_it_is_overwritten() -> None:
+    """A store waits for the addition, and the next addition to that place for the store."""
+    stored = overwritten = 0
+    for step, program in dropped_pair(traced()):
+        try:
+            check_program(program)
+        except HwmoeError as error:
+            stored += step.kind == "store"
+            overwritten += step.kind == "add" and "(store blocks" in str(error)
+    assert stored >= 5
+    assert overwritten >= 2
+
+
 FAULTS: dict[str, tuple[Callable[[Program], Program], str]] = {
     "deadlock": (
         lambda p: replace(
@@ -138,6 +158,44 @@ FAULTS: dict[str, tuple[Callable[[Program], Program], str]] = {
         "no token puts it after",
     ),
 }
+
+
+def store(program: Program, number: int, **fields: int) -> Program:
+    """Its store of that number changed."""
+    stores = [i for i, step in enumerate(program.steps) if step.kind == "store"]
+    return changed(program, stores[number], **fields)
+
+
+RESULTS: dict[str, tuple[dict[str, int], str]] = {
+    "of heads": ({"space": 1}, r"step \d+ \(store blocks.0.res1\): space 1, not one of \[2, 3\]"),
+    "beyond res": ({"n_out": 10**6}, r"blocks.0.res1\): words \d+ to \d+ of res, which has"),
+    "over another": ({"offset": 128}, r"bytes of results from 128 on, .*, \d+ of them taken"),
+    "over the logits": ({"offset": 0}, r"bytes of results from 0 on, "),
+    "not a whole beat": ({"offset": 32}, "starts must be multiples of 64"),
+    "beyond the results": ({"offset": 64 * 10**5}, "bytes of results from 6400000 on"),
+    "too early": ({"last": 1}, r"task 0: of its 6 stores the last, and no other, must have last=1"),
+    "of a stage of its own": ({"stage": 1}, r"stores in stages \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize("fault", RESULTS)
+def test_stores_that_spoil_results_are_named(fault: str) -> None:
+    fields, message = RESULTS[fault]
+    program = traced()
+    check_program(program)
+    with pytest.raises(HwmoeError, match=message):
+        check_program(store(program, 1, **fields))
+
+
+def test_results_that_never_end_are_named() -> None:
+    with pytest.raises(HwmoeError, match=r"task 1: of its 6 stores the last"):
+        check_program(store(traced(), -1, last=0))
+
+
+def test_linear_writes_no_residual() -> None:
+    program = compiled()
+    with pytest.raises(HwmoeError, match=r"blocks.0.proj\): space 3, not one of \[0, 1, 2\]"):
+        check_program(changed(program, find(program, "blocks.0.proj")[0], space=3))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

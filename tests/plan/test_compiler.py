@@ -24,6 +24,7 @@ from hwmoe.plan.accelerator import (
     LinearConfig,
 )
 from hwmoe.plan.compiler import compile_model, schedule_only
+from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.layout import sized_for
 from hwmoe.plan.program import Program, Step
 from hwmoe.quant.quantize import quantize
@@ -202,6 +203,7 @@ class Checker:
 
     def store(self, index: int, step: Step, f: Mapping[str, int]) -> None:
         words = -(-f["n_out"] // self.lanes)
+        assert (f["offset"], f["space"], f["last"]) == (0, instruction_set().spaces["y"], 1)
         self.source(self.y, range(f["src"], f["src"] + words), "head")
         self.stored += 1
 
@@ -268,8 +270,6 @@ def test_tasks_share_constants_and_have_their_own_steps() -> None:
 
 
 def test_encoded_programs_decode_to_their_steps() -> None:
-    from hwmoe.plan.isa import instruction_set
-
     program = compile_model(made("ternary").quantized, ODD)
     words = program.encode()
     assert words.dtype == np.int32

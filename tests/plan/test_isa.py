@@ -16,6 +16,7 @@ from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.isa_page import isa_page
 
 ISA = instruction_set()
+STORE = dict.fromkeys(ISA.formats["store"].fields, 1)
 
 
 @pytest.mark.parametrize("op", ISA.formats)
@@ -49,9 +50,9 @@ def test_opcodes_and_engines() -> None:
     ("fields", "message"),
     [
         ({"src": 1}, "fields"),
-        ({"src": 1, "n_out": 1 << 16}, "n_out=65536 does not fit 16 bits"),
-        ({"src": -1, "n_out": 1}, "src=-1 does not fit"),
-        ({"src": 1, "n_out": 1, "opcode": 3}, "fields"),
+        (STORE | {"space": 1 << 8}, "space=256 does not fit 8 bits"),
+        (STORE | {"src": -1}, "src=-1 does not fit"),
+        (STORE | {"opcode": 3}, "fields"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields: dict[str, int], message: str) -> None:

@@ -8,7 +8,27 @@ namespace hwmoe {
 
 constexpr int IMAGE_HEADER = 64;  // bytes in front of an image's words; the task is in the first
 constexpr int HEADER_BEATS = IMAGE_HEADER / PORT_BYTES;
+constexpr int RESULT_ALIGN = 64;  // bytes: where a stored tensor may start
 static_assert(IMAGE_HEADER % PORT_BYTES == 0, "a record starts with whole beats");
+static_assert(RESULT_ALIGN % PORT_BYTES == 0, "a stored tensor starts with a whole beat");
+
+// A store goes to `offset` of the image's results; the last one moves on to the next image's.
+static void run_store(
+    const store_args_t& a, const loop_args_t& loop, const word16_t res[RES_WORDS],
+    const word16_t y[Y_WORDS], port_beat_t* results, cursor_t& cursor
+) {
+#pragma HLS inline
+    HWMOE_CHECK((a.last | 1) == 1, "store: last");
+    HWMOE_CHECK(a.offset % RESULT_ALIGN == 0, "store: offset");
+    HWMOE_CHECK(a.n_out >= 0, "store: n_out");
+    HWMOE_CHECK_RANGE(a.offset, int64_t(2) * a.n_out, loop.logit_bytes, "store: n_out");
+    const int64_t first = cursor.result + a.offset / PORT_BYTES;
+    HWMOE_CHECK_RESULTS(first, ceil_div(2 * a.n_out, PORT_BYTES), "store: n_out");
+    store_step(a, res, y, results + first);
+    if (a.last != 0) {
+        cursor.result += loop.logit_bytes / PORT_BYTES;
+    }
+}
 
 count_t execute(
     const instruction_t& i, const loop_args_t& loop, const port_beat_t* params,
@@ -55,11 +75,7 @@ count_t execute(
             gate_step(decode_gate(i), y, lists);
             break;
         case OP_STORE:
-            HWMOE_CHECK_RESULTS(
-                cursor.result, ceil_div(2 * decode_store(i).n_out, PORT_BYTES), "store: n_out"
-            );
-            store_step(decode_store(i), y, results + cursor.result);
-            cursor.result += loop.logit_bytes / PORT_BYTES;
+            run_store(decode_store(i), loop, res, y, results, cursor);
             break;
         default:  // FETCH lets no other pass
             break;

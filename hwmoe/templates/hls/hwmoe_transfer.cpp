@@ -45,14 +45,27 @@ void load_const_step(
     HWMOE_TRACE_WORDS(SPACE_RES, res, a.dst, a.words);
 }
 
-void store_step(const store_args_t& a, const word16_t y[Y_WORDS], port_beat_t* results) {
+void store_step(
+    const store_args_t& a, const word16_t res[RES_WORDS], const word16_t y[Y_WORDS],
+    port_beat_t* results
+) {
 #pragma HLS inline off
     constexpr int values = PORT_BYTES / 2;  // of a beat
-    HWMOE_CHECK_RANGE(a.src, ceil_div(a.n_out, T_IN), Y_WORDS, "store: src");
+    const int count = ceil_div(a.n_out, values) * values;
+    const bool from_res = a.space == SPACE_RES;
+    HWMOE_CHECK(from_res || a.space == SPACE_Y, "store: space");
+    HWMOE_CHECK_RANGE(
+        a.src, ceil_div(a.n_out, T_IN), from_res ? RES_WORDS : Y_WORDS, "store: src"
+    );
     port_beat_t beat;
-    for (int i = 0; i < ceil_div(a.n_out, values) * values; ++i) {
+    for (int i = 0; i < count; ++i) {
 #pragma HLS pipeline II = 1
-        const int16_t value = i < a.n_out ? y[a.src + i / T_IN].lane[i % T_IN] : int16_t(0);
+        const int word = a.src + i / T_IN;
+        const int lane = i % T_IN;
+        int16_t value = 0;
+        if (i < a.n_out) {
+            value = from_res ? res[word].lane[lane] : y[word].lane[lane];
+        }
         const uint16_t bits = static_cast<uint16_t>(value);
         beat.byte[2 * (i % values)] = static_cast<uint8_t>(bits & 255);
         beat.byte[2 * (i % values) + 1] = static_cast<uint8_t>(bits >> 8);

@@ -14,8 +14,11 @@ void load_const_step(
     const load_const_args_t& a, const port_beat_t* params, word16_t res[RES_WORDS]
 );
 
-// Whole beats; zeros after the last value.
-void store_step(const store_args_t& a, const word16_t y[Y_WORDS], port_beat_t* results);
+// To `results`, where the instruction's offset leads. Whole beats; zeros after the last value.
+void store_step(
+    const store_args_t& a, const word16_t res[RES_WORDS], const word16_t y[Y_WORDS],
+    port_beat_t* results
+);
 
 }  // namespace hwmoe
 

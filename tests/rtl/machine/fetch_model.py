@@ -12,9 +12,10 @@ from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig, PortsConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import MachineSizes
 
-SIZES = MachineSizes(64, 64, 64, 64, 4, 16, 40, 100)
+SIZES = MachineSizes(64, 64, 66, 64, 4, 16, 40, 100)
 PROGRAM, PARAMS, IMAGES = 0x1_0000_1000, 0x7_0000_2000, 0x2_0003_0000
 LANES = 16
+RESULT_BYTES = 512  # of an image
 LIMIT = 100_000  # cycles of a run
 
 
@@ -53,7 +54,7 @@ class Job:
             "steps": len(self.body),
             "stages": self.stages,
             "image_bytes": self.image_bytes,
-            "logit_bytes": 64,
+            "logit_bytes": RESULT_BYTES,
         }
         body = [self.raw.get(i, word(op, **f)) for i, (op, f) in enumerate(self.body)]
         return b"".join([self.raw.get(-1, word("loop", **given, **words | self.loop)), *body])

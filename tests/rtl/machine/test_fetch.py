@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fetch_model import LANES, PARAMS, SIZES, Job, Run, config, word
+from fetch_model import LANES, PARAMS, RESULT_BYTES, SIZES, Job, Run, config, word
 from pin_bench import Built
 
 from hwmoe.codegen.rtl_fetch import TOP, fetch_rtl
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig, PortsConfig
+from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import MachineSizes
 from hwmoe.sim.verilator import lint
 
+Y, RES = (instruction_set().spaces[name] for name in ("y", "res"))
+STORE = {"n_out": 1, "space": Y}
 FILL = {
     "load_image": {"words": 64},
     "load_const": {"dst": 60, "words": 4, "params": 1 << 29},
@@ -25,7 +28,7 @@ FILL = {
     "attention": {"q": 63, "k": 63, "v": 63, "dst": 63},
     "add": {"slot": 3, "expert": 15, "dst": 63},
     "gate": {"experts": 16, "slot": 3},
-    "store": {"src": 60, "n_out": 64},
+    "store": {"src": 60, "n_out": 64, "offset": RESULT_BYTES - 128, "space": Y, "last": 1},
 }
 
 
@@ -109,7 +112,7 @@ def test_rate(fetch: tuple[int, Built]) -> None:
     """Body instructions come as fast as their beats."""
     port_bits, built = fetch
     steps, images = 60, 3
-    job = Job([("store", {"stage": 0, "tasks": 1, "n_out": 1})] * steps, [0] * images)
+    job = Job([("store", {"stage": 0, "tasks": 1} | STORE)] * steps, [0] * images)
     run = Run(built.pins(), job, port_bits, 1.0).go(idle_after=0)
     check(run, job, port_bits)
     beats = 512 // port_bits
@@ -117,10 +120,21 @@ def test_rate(fetch: tuple[int, Built]) -> None:
 
 
 COMMON = {"stage": 0, "tasks": 0xFFFF}
+
+
+def test_the_last_words_of_both_memories(fetch: tuple[int, Built]) -> None:
+    port_bits, built = fetch
+    assert SIZES.res_words > SIZES.y_words
+    ends = ((Y, SIZES.y_words), (RES, SIZES.res_words))
+    stores = [COMMON | {"src": end - 2, "n_out": 2 * LANES, "space": s} for s, end in ends]
+    job = Job([("store", fields) for fields in stores], [0])
+    check(Run(built.pins(), job, port_bits, 1.0).go(), job, port_bits)
+
+
 # code of the error, the instruction that makes it, its fields
 ILLEGAL: dict[str, tuple[int, str, dict[str, int]]] = {
     "loop inside": (1, "loop", {}),
-    "stage": (6, "store", {"stage": 1}),
+    "stage": (6, "store", STORE | {"stage": 1}),
     "wait": (6, "add", {"wait": 32}),
     "signal": (6, "add", {"signal": 128}),
     "slot": (6, "gate", {"slot": 4}),
@@ -128,8 +142,17 @@ ILLEGAL: dict[str, tuple[int, str, dict[str, int]]] = {
     "n_tok": (6, "attention", {"n_tok": 41}),
     "image": (4, "load_image", {"dst": 1, "words": 64}),
     "wraps": (4, "load_const", {"dst": 2**32 - 1, "words": 1}),
-    "store": (4, "store", {"src": 63, "n_out": 17}),
-    "base": (4, "add", {"base": 64}),
+    "linear to res": (6, "linear", {"space": RES}),
+    "store": (4, "store", STORE | {"src": 63, "n_out": 17}),
+    "store of res": (4, "store", {"src": SIZES.res_words, "n_out": 1, "space": RES}),
+    "store of heads": (6, "store", STORE | {"space": 1}),
+    "store of nothing known": (6, "store", STORE | {"space": 4}),
+    "offset": (6, "store", STORE | {"offset": 32}),
+    "last": (6, "store", STORE | {"last": 2}),
+    "beyond the results": (6, "store", STORE | {"offset": RESULT_BYTES}),
+    "end beyond the results": (6, "store", STORE | {"offset": RESULT_BYTES - 64, "n_out": 33}),
+    "many values": (4, "store", STORE | {"n_out": (1 << 32) - 1}),
+    "base": (4, "add", {"base": SIZES.res_words}),
 }
 
 
@@ -144,7 +167,7 @@ def refused(job: Job, code: int, fetch: tuple[int, Built]) -> None:
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_illegal_instruction(name: str, fetch: tuple[int, Built]) -> None:
     code, op, wrong = ILLEGAL[name]
-    body = [("add", COMMON), ("store", COMMON), (op, COMMON | wrong), ("add", COMMON)]
+    body = [("add", COMMON), ("store", COMMON | STORE), (op, COMMON | wrong), ("add", COMMON)]
     refused(Job(body, [0]), code, fetch)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from dma_model import Memory, ReadChannel
 from pin_bench import Built, Pins
@@ -16,7 +18,8 @@ from hwmoe.sim.verilator import lint
 
 IMAGES, PARAMS, RESULTS = 0x1_0000_1000, 0x7_0000_2000, 0x2_0003_0000
 IMAGE_BYTES, LOGIT_BYTES = 4096, 256
-LIMIT = 5000  # cycles of an instruction
+LIMIT = 20_000  # cycles of an instruction
+WORDS = 64  # of a memory that is stored
 # lanes, port bits: beats narrower than a word of int8, between, wider than a word of int16
 WIDTHS = [(16, 64), (8, 64), (16, 128), (8, 128), (8, 512), (16, 256)]
 
@@ -100,61 +103,95 @@ def one_load(
 
 
 def store(pins: Pins, lanes: int, port_bits: int, pace: float, seed: int) -> list[str]:
-    """Random stores; what does not arrive as it should."""
+    """Random stores, several an image; what does not arrive as it should."""
     rng, data = random.Random(seed), np.random.default_rng(seed)
-    y = data.integers(-(1 << 15), 1 << 15, (64, lanes), np.int16)
+    memories = {
+        name: data.integers(-(1 << 15), 1 << 15, (WORDS, lanes), np.int16) for name in ("y", "res")
+    }
     run_start(pins, results=RESULTS, logit_bytes=LOGIT_BYTES)
-    problems = []
-    for index, n_out in enumerate((1, lanes, lanes + 1, 0, 10, 100, 8 * lanes, 33)):
-        src = rng.randrange(64 - ceil_div(n_out, lanes))
+    problems, image = [], 0
+    sizes = [0, 1, lanes, lanes + 1, 10, 100, 33, 8 * lanes, WORDS * lanes, 0]
+    for index, n_out in enumerate(sizes):
+        name = rng.choice(("y", "res"))
+        src = rng.randrange(WORDS - ceil_div(n_out, lanes) + 1)
+        last, offset = bool(index % 3), 64 * rng.choice((0, 1, 5, (1 << 26) - 1))
         size = port_bits // 8
         beats = ceil_div(2 * n_out, size)
-        values = y[src:].reshape(-1)[:n_out].astype("<i2").tobytes()
+        values = memories[name][src:].reshape(-1)[:n_out].astype("<i2").tobytes()
         want = values.ljust(beats * size, b"\0")
-        commands, got = one_store(pins, y, rng, pace, (src, n_out), size)
-        if commands != [(RESULTS + index * LOGIT_BYTES, beats)][: n_out > 0] or got != want:
-            problems.append(f"store {index}: {n_out} values from {src}: {commands}")
+        fields = {
+            "go_src": src, "go_n_out": n_out, "go_offset": offset,
+            "go_res": name == "res", "go_last": last,
+        }  # fmt: skip
+        commands, got, ended = one_store(pins, memories, rng, pace, fields, size)
+        at = RESULTS + image * LOGIT_BYTES + offset
+        if (commands, got, ended) != ([(at, beats)][: n_out > 0], want, last):
+            problems.append(f"store {index}: {n_out} values from {name} {src}: {commands}")
+        image += last
     return problems
+
+
+class WordPort:
+    """A read port of an activation memory: words come 3 cycles after they are asked for."""
+
+    def __init__(
+        self, pins: Pins, name: str, words: npt.NDArray[np.int16], rng: random.Random, pace: float
+    ) -> None:
+        self.pins, self.name, self.words, self.rng, self.pace = pins, name, words, rng, pace
+        self.due: dict[int, int] = {}
+
+    def drive(self, cycle: int) -> None:
+        address = self.due.pop(cycle, None)
+        junk = self.rng.randbytes(2 * self.words.shape[1])
+        word = junk if address is None else self.words[address].tobytes()
+        self.pins[f"{self.name}_ready"] = self.rng.random() < self.pace
+        self.pins[f"{self.name}_dvalid"] = address is not None
+        self.pins[f"{self.name}_data"] = int.from_bytes(word, "little")
+
+    def sample(self, cycle: int) -> None:
+        if self.pins[f"{self.name}_valid"] and self.pins[f"{self.name}_ready"]:
+            self.due[cycle + 3] = self.pins["r_addr"]
 
 
 def one_store(
     pins: Pins,
-    y: np.ndarray[tuple[int, int], np.dtype[np.int16]],
+    memories: Mapping[str, npt.NDArray[np.int16]],
     rng: random.Random,
     pace: float,
-    fields: tuple[int, int],
+    fields: Mapping[str, int],
     size: int,
-) -> tuple[list[tuple[int, int]], bytes]:
-    """Commands and beats; the response comes late, and `fin` must wait for it."""
-    pins["go_src"], pins["go_n_out"] = fields
+) -> tuple[list[tuple[int, int]], bytes, bool]:
+    """Commands, beats, and whether the image is done; the response comes late, and `fin` must wait
+    for it."""
+    for name, value in fields.items():
+        pins[name] = value
     commands: list[tuple[int, int]] = []
     got, taken = b"", False
-    reads: list[tuple[int, int]] = []
+    ports = [WordPort(pins, name, memory, rng, pace) for name, memory in memories.items()]
     answer = 0  # cycles until the response
     for cycle in range(LIMIT):
         pins["go_valid"] = not taken
-        for name in ("r_ready", "c_ready", "s_ready"):
+        for name in ("c_ready", "s_ready"):
             pins[name] = rng.random() < pace
-        due = [address for when, address in reads if when == cycle]
-        pins["d_valid"] = bool(due)
-        word = y[due[0]].tobytes() if due else rng.randbytes(y.shape[1] * 2)
-        pins["d_data"] = int.from_bytes(word, "little")
+        for port in ports:
+            port.drive(cycle)
         pins["response"] = answer == 1
         answer = max(0, answer - 1)
         taken = taken or bool(pins["go_ready"])
-        if pins["r_valid"] and pins["r_ready"]:
-            reads.append((cycle + 3, pins["r_addr"]))
+        for port in ports:
+            port.sample(cycle)
         if pins["c_valid"] and pins["c_ready"]:
             commands.append((pins["c_addr"], pins["c_len"]))
         if pins["s_valid"] and pins["s_ready"]:
             got += pins["s_data"].to_bytes(size, "little")
             if len(got) == commands[0][1] * size:
                 answer = rng.randrange(2, 20)
-        fin, early = pins["fin"], answer > 0
+        fin, ended, early = pins["fin"], bool(pins["image_done"]), answer > 0
+        assert fin or not ended
         pins.tick()
         if fin:
             assert not early
-            return commands, got
+            return commands, got, ended
     raise AssertionError("the store does not end")
 
 
@@ -180,9 +217,24 @@ def test_load_is_as_fast_as_its_port(tmp_path: Path) -> None:
     assert pins.cycle - before <= 200 + 6
 
 
+@pytest.mark.parametrize(("lanes", "cycles"), [(8, 5), (16, 5), (64, 16)])
+def test_store_is_as_fast_as_reads_and_port(lanes: int, cycles: int, tmp_path: Path) -> None:
+    """A word in 5 cycles, or in as many as it has beats."""
+    pins = build("store", lanes, 64, tmp_path).pins()
+    words = np.zeros((WORDS, lanes), np.int16)
+    run_start(pins, results=RESULTS, logit_bytes=LOGIT_BYTES)
+    before = pins.cycle
+    one_store(pins, {"y": words, "res": words}, random.Random(1), 1.0, {"go_n_out": words.size}, 8)
+    assert WORDS * cycles <= pins.cycle - before <= WORDS * cycles + 30
+
+
 # engine, lanes, port bits, right text, wrong text
 FAULTS = {
-    "padding": ("store", 16, 128, "(values > 16'(l))", "1'b1"),
+    "padding": ("store", 16, 128, "full | (rest > (LANE_BITS + 1)'(l))", "1'b1"),
+    "the memory": ("store", 16, 128, "from_res ? res_data : y_data", "y_data"),
+    "the offset": ("store", 16, 128, "result + 64'(go_offset)", "result"),
+    "every store an image": ("store", 16, 128, "fin & ends_image", "fin"),
+    "few values": ("store", 8, 64, "values     <= go_n_out", "values <= 32'(go_n_out[7:0])"),
     "the next image": ("load", 8, 128, "image + 64'(image_bytes)", "image"),
     "half a word": ("load", 8, 64, "{unit, low}", "{low, unit}"),
 }

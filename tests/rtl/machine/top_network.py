@@ -173,6 +173,7 @@ def steps(network: Network, layout: Layout, stages: int) -> list[Step]:
             | {"shift": SHIFTS.index(n.shift)},
         ),
     ]
+    logits = {"src": 30, "space": instruction_set().spaces["y"], "last": 1}
     second: list[Step] = [
         (
             "head0",
@@ -184,8 +185,8 @@ def steps(network: Network, layout: Layout, stages: int) -> list[Step]:
             "linear",
             task[1] | last | {"signal": STORE} | matrix(2, network.heads[1], 40, 30, 1),
         ),
-        ("store0", "store", task[0] | last | {"wait": LINEAR, "src": 30, "n_out": N_OUT[0]}),
-        ("store1", "store", task[1] | last | {"signal": LINEAR, "src": 30, "n_out": N_OUT[1]}),
+        ("store0", "store", task[0] | last | logits | {"wait": LINEAR, "n_out": N_OUT[0]}),
+        ("store1", "store", task[1] | last | logits | {"signal": LINEAR, "n_out": N_OUT[1]}),
     ]
     return first + second if stages == 1 else second + first
 

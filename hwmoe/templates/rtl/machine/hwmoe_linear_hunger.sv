@@ -34,11 +34,13 @@ module hwmoe_linear_hunger #(
   logic        active;
   logic [15:0] beats;  // a tile
   logic [15:0] tokens;
+  logic [15:0] came;
   logic [15:0] in_tiles;
   logic [15:0] beats_left;
   logic [15:0] in_left;
   logic [15:0] out_left;
   logic [19:0] work;
+  logic        more;  // tokens of a tile that came in the cycle before are not yet in work
   logic        take;
   logic        tile_end;
   logic        all_in;
@@ -65,16 +67,19 @@ module hwmoe_linear_hunger #(
   always_ff @(posedge clk) begin
     if (!rst_n) begin
       active  <= 1'b0;
+      more    <= 1'b0;
       work    <= '0;
       starved <= 1'b0;
     end else begin
       if (next_ready) active <= next_valid;
-      work    <= ((work > A_CYCLE) ? work - A_CYCLE : '0) + (tile_end ? {4'b0, tokens} : '0);
-      starved <= (work == '0) & ((active & w_ready & ~w_valid) | params_wanted);
+      more    <= tile_end;
+      work    <= ((work > A_CYCLE) ? work - A_CYCLE : '0) + (more ? {4'b0, came} : '0);
+      starved <= (work == '0) & ~more & ((active & w_ready & ~w_valid) | params_wanted);
     end
   end
 
   always_ff @(posedge clk) begin
+    came <= tokens;
     if (next_ready) begin
       beats      <= next_ternary ? BEATS : {BEATS[13:0], 2'b0};
       beats_left <= next_ternary ? BEATS : {BEATS[13:0], 2'b0};

@@ -14,7 +14,13 @@ from rich.table import Table
 from hwmoe.codegen.folder import KEPT, MARKER, read_json, write_json
 from hwmoe.dse.defaults import multipliers_of
 from hwmoe.flow.hardware import HardwareModel, generate
-from hwmoe.flow.rtl import AS_THE_BOARD, OPTIMIZE, RtlOptions, board_memory, default_images
+from hwmoe.flow.rtl import (
+    AS_THE_BOARD,
+    RtlOptions,
+    board_memory,
+    default_images,
+    machine_key,
+)
 from hwmoe.model.config import ModelConfig
 from hwmoe.model.data import images_for
 from hwmoe.model.zoo import load_model
@@ -23,7 +29,6 @@ from hwmoe.quant.calibrate import Progress
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts
 from hwmoe.report.summary import milliseconds, number, percent
-from hwmoe.sim.machine_build import library_path
 from hwmoe.synth.project import RESOURCES, check_family, synthesize_project
 
 if sys.version_info >= (3, 11):
@@ -119,11 +124,8 @@ def _digest(path: Path) -> str | None:
 
 def _key(hardware: HardwareModel, folder: Path, count: int) -> str:
     """All that the cycles depend on: sources, bench, program, images and memory."""
-    project, ports = hardware.project, hardware.project.program.accelerator.ports
-    sources = project.rtl_sources(folder)
-    library = library_path(sources, ports.port_bits, ports.w_ports, folder / KEPT, OPTIMIZE)
-    memory = board_memory(project.board, AS_THE_BOARD)
-    return f"{project.digest} {library.parent.name} {count} {memory}"
+    project, memory = hardware.project, board_memory(hardware.project.board, AS_THE_BOARD)
+    return f"{project.digest} {machine_key(project, folder, folder / KEPT)} {count} {memory}"
 
 
 def _row(hardware: HardwareModel, config: ModelConfig, simulated: Row, folder: Path) -> Row:

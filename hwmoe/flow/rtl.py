@@ -14,7 +14,9 @@ from hwmoe.model.config import ModelConfig
 from hwmoe.plan.board import Board
 from hwmoe.quant.calibrate import Progress
 from hwmoe.report.cycles import cycles_section
+from hwmoe.sim.checkpoint import Checkpoints
 from hwmoe.sim.machine import Machine
+from hwmoe.sim.machine_build import library_path
 from hwmoe.sim.machine_session import MachineOptions
 from hwmoe.sim.routing import routed_lengths
 from hwmoe.sim.timeline import write_timeline
@@ -33,13 +35,17 @@ SIMULATING = "simulating RTL, cycles"
 class RtlOptions:
     """How the machine is simulated. `stall`: probability that a channel of a port holds back in
     a cycle. `memory_gb_s`: usable bandwidth instead of the board's. `timeline`: file for a trace
-    of the run. `seconds`: after which it is given up."""
+    of the run. `seconds`: after which it stops and is kept in the folder of compiled code.
+    `resume`: go on with the run that was kept there. `project`: the folder's name at the end, if
+    it is written under another one."""
 
     stall: float = 0.0
     seed: int = 0
     memory_gb_s: float | None = None
     timeline: Path | None = None
     seconds: float = 3600.0
+    resume: bool = False
+    project: Path | None = None
 
 
 AS_THE_BOARD = RtlOptions()
@@ -106,6 +112,9 @@ def check_machine(
     Tasks alternate. Every tensor of the first image is compared for each task, logits and
     clipped values of all.
     """
+    checkpoints = _checkpoints(options, folder, build_dir)
+    if options.resume:
+        checkpoints.expect(machine_key(project, folder, build_dir))
     program, model = project.program, project.model
     tasks = list(range(len(model.config.tasks))) * len(patches)
     runs = np.repeat(patches, len(model.config.tasks), axis=0)
@@ -125,6 +134,7 @@ def check_machine(
         traced=len(model.config.tasks),
         seconds=options.seconds,
         progress=lambda at: progress(SIMULATING, at.cycles, max(expected, at.cycles + 1)),
+        checkpoints=checkpoints,
     )
     if whole.run:
         progress(SIMULATING, whole.run.cycles, whole.run.cycles)
@@ -133,6 +143,19 @@ def check_machine(
             write_timeline(options.timeline, whole.run, names.__getitem__, project.board.clock_mhz)
     # Stalls are not in the formulas.
     return RtlCheck(whole, len(runs), memory, None if options.stall else predicted)
+
+
+def _checkpoints(options: RtlOptions, folder: Path, build_dir: Path) -> Checkpoints:
+    home = options.project or folder
+    hint = f"hwmoe simulate {home} --level rtl --resume, with the options of this run"
+    return Checkpoints(build_dir, options.resume, home / build_dir.name, hint)
+
+
+def machine_key(project: Project, folder: Path, build_dir: Path) -> str:
+    """Of the compiled machine: all that its cycles depend on, but for program and memory."""
+    ports, sources = project.program.accelerator.ports, project.rtl_sources(folder)
+    path = library_path(sources, ports.port_bits, ports.w_ports, build_dir, OPTIMIZE)
+    return path.parent.name
 
 
 def build_machine(project: Project, folder: Path, build_dir: Path, progress: Progress) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,9 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
             hls = hardware.check_hls(images.test, progress)
         with clock.time("rtl"):
             count = options.rtl_images or default_images(quantized.config)
-            rtl = hardware.check_rtl(images.test[:count], progress, options.rtl)
+            rtl = hardware.check_rtl(
+                images.test[:count], progress, replace(options.rtl, project=folder)
+            )
         report = build_report(
             hardware.project,
             sum(p.numel() for p in model.parameters()),

@@ -84,6 +84,8 @@ def simulate_folder(
     say: Progress,
 ) -> Result:
     """`hwmoe simulate`; `count` images a task, by default few."""
+    if options.resume and level == "hls":
+        raise HwmoeError("--resume is of the simulation of the RTL: give --level rtl, or all")
     hardware = HardwareModel.load(folder)
     config = hardware.quantized.config
     found = images_for(config, images).test[: count or default_images(config)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwmoe.sim import machine_registers as registers
+from hwmoe.sim.checkpoint import Checkpoints, Interrupted, Kept, Place, run_parts
+from hwmoe.sim.diagnosis import Awaited, StepName, diagnosis, nothing_known
 from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.machine_build import build_machine, library_path
 from hwmoe.sim.machine_image import MemoryImage
@@ -22,8 +24,6 @@ from hwmoe.sim.machine_session import (
     Records,
 )
 from hwmoe.sim.streams import ByteArray
-
-StepName = Callable[[int], str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,7 @@ class Machine:
         if notify is not None and not path.is_file():
             notify("building the simulation of the whole machine: 1 to 3 minutes if it is large")
         self.w_ports = w_ports
+        self.key = path.parent.name
         self._library = load_machine(
             build_machine(sources, port_bits, w_ports, build_dir, optimize, build_seconds)
         )
@@ -121,6 +122,8 @@ class Machine:
         tolerate_errors: bool = False,
         progress: Callable[[Progress], None] | None = None,
         step_name: StepName = str,
+        awaited: Awaited = nothing_known,
+        checkpoints: Checkpoints | None = None,
     ) -> MachineRun:
         """Start on a copy of `memory` and wait for the end.
 
@@ -129,18 +132,33 @@ class Machine:
         are read. The end is seen by the interrupt, or by polling the control register.
         SimulationFault, with the state of everything, if rules of AXI are broken, the limit of
         cycles or seconds is over or, unless `tolerate_errors`, if the machine reports an error or
-        touches memory that does not exist.
+        touches memory that does not exist. With `checkpoints`, a run that is out of `seconds` or
+        is interrupted is kept there, and can be resumed: it ends as if it had never stopped.
         """
+        given = {"n_images": n_images, "setup": list(setup), "poll_cycles": poll_cycles}
+        parts = run_parts(self.key, memory, options, captures, **given) if checkpoints else {}
+        place = Place(checkpoints, parts) if checkpoints else None
+        kept = place.take() if place and place.resume else None
         with (
             self.open(memory.copy(), options, captures) as session,
-            _diagnosed(session, step_name),
+            _diagnosed(session, step_name, awaited),
         ):
             started = time.perf_counter()
-            self._start(session, n_images, setup, poll_cycles is None)
-            start_cycle = session.cycle
-            session.write(registers.CONTROL, registers.START)
-            reason = session.wait(cycle_limit, seconds, progress, poll_cycles)
+            if kept:
+                session.restore(kept.saved)
+                started -= kept.seconds
+                start_cycle = kept.start_cycle
+            else:
+                self._start(session, n_images, setup, poll_cycles is None)
+                start_cycle = session.cycle
+                session.write(registers.CONTROL, registers.START)
+            reason = None
+            if not (kept and kept.finished):
+                with _kept_if_interrupted(session, place, start_cycle, started):
+                    reason = session.wait(cycle_limit, seconds, progress, poll_cycles, start_cycle)
             if reason is not None:
+                if place and session.cycle - start_cycle < cycle_limit:
+                    reason += f"; {_keep(session, place, start_cycle, started)}"
                 raise SimulationFault(f"the machine did not finish {reason}")
             cycles, totals = session.cycle - start_cycle, session.totals()
             channels, (events, windows, errors) = session.channels(), session.lists()
@@ -148,6 +166,8 @@ class Machine:
                 session.write(registers.INTERRUPT_STATUS, 1)  # toggles it: acknowledged
                 if not session.read(registers.CONTROL) & registers.DONE:
                     raise SimulationFault("the interrupt came and ap_done is not set")
+            if place:
+                place.drop()
             status = {name: session.read(at) for name, at in registers.status_registers().items()}
             if not tolerate_errors:
                 _raise_errors(status, errors)
@@ -191,47 +211,36 @@ class Machine:
         session.clear()
 
 
-def diagnosis(session: MachineSession, step_name: StepName = str) -> str:
-    """What every engine and every port is doing, a line each, and what went wrong before."""
-    totals = session.totals()
-    events, _, errors = session.lists()
-    lines = [f"In cycle {session.cycle} of the simulation (started in {totals.since}):"]
-    for i, engine in enumerate(ENGINES):
-        mine = events[events["engine"] == i]
-        begun, done = mine[mine["done"] == 0], mine[mine["done"] == 1]
-        text = f"  {engine}: {STATES[totals.state[i]]}, {len(done)} steps complete"
-        for what, list_ in (("started", begun), ("completed", done)):
-            if len(list_):
-                last = list_[-1]
-                text += f"; last {what} {step_name(int(last['step']))} in cycle {last['cycle']}"
-        lines.append(text)
-    channels = session.channels()
-    moving = any(state["outstanding"] for state in channels.values())
-    if not moving and all(STATES[state] in ("idle", "waiting") for state in totals.state):
-        lines.append("  Nothing is under way: engines wait for each other, or for instructions.")
-    for name, state in channels.items():
-        text = f"  {name}: {state['bytes']} bytes moved, {state['outstanding']} bursts outstanding"
-        if state["outstanding"]:
-            place = session.memory.describe(int(state["address"]))
-            text += f", the oldest since cycle {state['since']}, {state['left']} beats left from "
-            text += place
-        lines.append(text)
-    names = list(channels)
-    for error in errors:
-        what = "of memory that does not exist" if error["beyond"] else "to read-only memory"
-        lines.append(
-            f"  {names[error['channel']]} {what} in cycle {error['cycle']}: {error['bytes']} bytes"
-            f" at {session.memory.describe(int(error['address']))}"
-        )
-    return "\n".join(lines)
-
-
 @contextmanager
-def _diagnosed(session: MachineSession, step_name: StepName) -> Iterator[None]:
+def _diagnosed(session: MachineSession, step_name: StepName, awaited: Awaited) -> Iterator[None]:
     try:
         yield
     except SimulationFault as fault:
-        raise SimulationFault(f"{fault}\n{diagnosis(session, step_name)}") from fault
+        told = diagnosis(session, step_name, awaited)
+        raise SimulationFault(f"{fault}\n{told}") from fault
+
+
+@contextmanager
+def _kept_if_interrupted(
+    session: MachineSession, place: Place | None, start_cycle: int, started: float
+) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if place is None:
+            raise
+        told = _keep(session, place, start_cycle, started)
+        cycles = session.cycle - start_cycle
+        raise Interrupted(f"interrupted after {cycles:,} cycles; {told}") from stop
+
+
+def _keep(session: MachineSession, place: Place, start_cycle: int, started: float) -> str:
+    """What became of it."""
+    try:
+        seconds = time.perf_counter() - started
+        return place.keep(Kept(session.save(), start_cycle, seconds, session.finished))
+    except OSError as error:
+        return f"the run could not be kept: {error}"
 
 
 def _raise_errors(status: dict[str, int], errors: Records) -> None:

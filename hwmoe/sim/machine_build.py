@@ -21,9 +21,10 @@ from hwmoe.sim.verilator import check_sources
 
 TOP = "hwmoe_top"
 LIBRARY = "libmachine.so"
-_HEADERS = ("memory", "axi", "lite", "events", "capture")
-# Unique: what is at power-up can be chosen for each run.
-_OPTIONS = ("--x-initial", "unique", "machine.vlt")
+_HEADERS = ("state", "memory", "axi", "lite", "events", "capture")
+# Unique: what is at power-up can be chosen for each run. Savable costs no speed: the code that runs
+# every cycle stays the same.
+_OPTIONS = ("--x-initial", "unique", "--savable", "machine.vlt")
 # What the bench looks at inside. Read only: Verilator may still optimize what drives it.
 _PUBLIC = f"""\
 `verilator_config
@@ -112,8 +113,8 @@ def _check(port_bits: int, w_ports: int, found: PortTable) -> None:
 
 
 def _bench(port_bits: int, w_ports: int) -> dict[str, str]:
-    harness = render(
-        "sim/machine_harness.cpp.j2",
+    simulation = render(
+        "sim/machine_simulation.hpp.j2",
         reset_cycles=RESET_CYCLES,
         port_bits=port_bits,
         w_ports=w_ports,
@@ -121,4 +122,5 @@ def _bench(port_bits: int, w_ports: int) -> dict[str, str]:
         lite=_LITE_ORDER,
     )
     headers = {f"machine_{part}.hpp": fixed(f"sim/machine_{part}.hpp") for part in _HEADERS}
-    return {HARNESS: harness, "machine.vlt": _PUBLIC, **headers}
+    headers |= {"machine_simulation.hpp": simulation, "machine.vlt": _PUBLIC}
+    return {HARNESS: fixed("sim/machine_harness.cpp"), **headers}

@@ -37,7 +37,7 @@ class Config(ctypes.Structure):
 
 
 class Setup(ctypes.Structure):
-    """See machine_harness.cpp.j2."""
+    """See machine_simulation.hpp.j2."""
 
     _fields_ = (
         ("config", Config),
@@ -51,9 +51,13 @@ class Setup(ctypes.Structure):
 
 
 class Report(ctypes.Structure):
-    """See machine_harness.cpp.j2."""
+    """See machine_simulation.hpp.j2."""
 
-    _fields_ = (("cycle", ctypes.c_int64), ("message", ctypes.c_char * 512))
+    _fields_ = (
+        ("cycle", ctypes.c_int64),
+        ("status", ctypes.c_int64),
+        ("message", ctypes.c_char * 512),
+    )
 
 
 class Totals(ctypes.Structure):
@@ -105,6 +109,12 @@ def load_machine(path: Path) -> ctypes.CDLL:
         "close": (None, [pointer]),
         "run": (i32, [pointer, i64, i32, i64, pointer]),
         "access": (i32, [pointer, i32, i32, pointer, pointer, i64, pointer]),
+        "map": (None, [pointer, pointer]),
+        "unmap": (None, [pointer, ctypes.c_uint64]),
+        "reset": (i32, [pointer, pointer]),
+        "save": (i64, [pointer]),
+        "saved": (None, [pointer, pointer]),
+        "restore": (i32, [pointer, pointer, i64, pointer]),
         "clear": (None, [pointer]),
         "totals": (None, [pointer, pointer]),
         "channels": (None, [pointer, pointer]),

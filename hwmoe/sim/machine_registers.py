@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwmoe.sim.machine_library import ENGINES
 
 CONTROL, GLOBAL_INTERRUPT, INTERRUPT_ENABLE, INTERRUPT_STATUS = 0x00, 0x04, 0x08, 0x0C
-START, DONE = 1, 2  # of CONTROL
+START, DONE, IDLE = 1, 2, 4  # of CONTROL
 _STEP_CLIPPED = 0x4000
 
 _STATUS = {

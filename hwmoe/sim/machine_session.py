@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from hwmoe.errors import HwmoeError
 from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.machine_build import read_channels
-from hwmoe.sim.machine_image import MemoryImage
+from hwmoe.sim.machine_image import MemoryImage, MemoryRegion
 from hwmoe.sim.machine_library import (
     ACCESS_ERROR,
     BREACH,
@@ -27,87 +26,24 @@ from hwmoe.sim.machine_library import (
     LIMIT,
     MEMORIES,
     MOST_ERRORS,
-    NO_ADDRESS,
     POLLED_DONE,
     REGION,
     WANTED,
     WINDOW,
-    Config,
     Report,
     Setup,
     Totals,
 )
+from hwmoe.sim.machine_options import Captured, CaptureRequest, MachineOptions, Progress, config
 from hwmoe.sim.streams import ByteArray
+
+__all__ = ["CaptureRequest", "Captured", "MachineOptions", "MachineSession", "Progress", "Records"]
 
 Records = npt.NDArray[np.void]
 
 _FIRST_CHUNK = 20_000  # cycles; then as many as take about _CHUNK_SECONDS
 _CHUNK_SECONDS = 0.2
 _ACCESS_CYCLES = 10_000  # a register that has not answered by then is dead
-
-
-@dataclass(frozen=True)
-class MachineOptions:
-    """The board's memory, and how hard the bench is on the machine.
-
-    `bytes_per_cycle`: usable bandwidth of all ports together. `latency`: cycles from a read request
-    to its first beat, 0 to `jitter` more at random; `write_latency`: from the last beat to the
-    response. `outstanding`: bursts a port accepts ahead. `stall`: probability with which any
-    channel of any port, the control port too, holds back in a cycle. `fault_address`: an access
-    to this byte gets SLVERR. `capture_delay`: cycles from the completion of a step to its capture.
-    `power_up_seed`: registers and RAM at power-up, 0: all zero, otherwise random.
-    """
-
-    bytes_per_cycle: float
-    latency: int = 150
-    jitter: int = 16
-    write_latency: int = 150
-    outstanding: int = 16
-    stall: float = 0.0
-    seed: int = 0
-    fault_address: int | None = None
-    capture_delay: int = 4
-    power_up_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.bytes_per_cycle > 0 or not 0 <= self.stall < 1 or self.outstanding < 1:
-            raise HwmoeError(
-                "options of the simulated memory: bytes_per_cycle must be above 0, stall at least"
-                f" 0 and below 1, outstanding at least 1: {self}"
-            )
-        if min(self.latency, self.write_latency) < 1 or min(self.jitter, self.capture_delay) < 0:
-            raise HwmoeError(
-                "options of the simulated memory: latencies must be at least 1 cycle, jitter and"
-                f" capture_delay at least 0: {self}"
-            )
-
-
-@dataclass(frozen=True)
-class CaptureRequest:
-    """Copy `words` words from `base` of a memory (MEMORIES) each time `step` is complete."""
-
-    step: int
-    memory: str
-    base: int
-    words: int
-
-
-@dataclass(frozen=True, eq=False)
-class Captured:
-    """What a memory held: uint8 [words, bytes a word], lane 0 first."""
-
-    request: CaptureRequest
-    cycle: int
-    data: ByteArray
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: cycles since it began, wall time, steps begun and completed so far."""
-
-    cycles: int
-    seconds: float
-    events: int
 
 
 class MachineSession:
@@ -131,7 +67,7 @@ class MachineSession:
         wanted = np.array(
             [(c.step, MEMORIES.index(c.memory), c.base, c.words) for c in captures], WANTED
         )
-        setup = Setup(_config(options), memory.data.ctypes.data, memory.base)
+        setup = Setup(config(options), memory.data.ctypes.data, memory.base)
         setup.regions, setup.region_count = regions.ctypes.data, len(regions)
         setup.wanted, setup.wanted_count = wanted.ctypes.data, len(wanted)
         opened = library.machine_open(ctypes.byref(setup), ctypes.byref(self._report))
@@ -168,6 +104,50 @@ class MachineSession:
         """Run for so many cycles."""
         self._run(self.cycle + cycles, LIMIT, 0)
 
+    def map(self, region: MemoryRegion) -> None:
+        """More memory that exists. `ValueError` if it overlaps another or leaves the image."""
+        self.memory = replace(self.memory, regions=(*self.memory.regions, region))
+        record = np.array([(region.address, region.size, region.writable)], REGION)
+        self._library.machine_map(self._handle, record.ctypes.data)
+
+    def unmap(self, region: MemoryRegion) -> None:
+        """It does not exist any more; its bytes stay in `memory`."""
+        rest = tuple(other for other in self.memory.regions if other != region)
+        self.memory = replace(self.memory, regions=rest)
+        self._library.machine_unmap(self._handle, region.address)
+
+    def reset(self) -> None:
+        """Pull ap_rst_n low for a while. The machine, bursts under way and all records are gone."""
+        self._status(self._library.machine_reset(self._handle, ctypes.byref(self._report)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last wait came to its end, even if it was interrupted just then."""
+        return bool(self._report.status == FINISHED)
+
+    def save(self) -> dict[str, ByteArray]:
+        """All of the simulation now: `state`, and as `memory.NAME` the bytes of writable regions.
+
+        It can be restored in another process, by a session of the same library, memory (as it was
+        when this one was opened), options and captures. hwmoe.sim.checkpoint keeps it in a file.
+        """
+        self.cycle = int(self._report.cycle)  # not yet so if a run was interrupted just then
+        state = np.zeros(self._library.machine_save(self._handle), np.uint8)
+        self._library.machine_saved(self._handle, state.ctypes.data)
+        regions = self.memory.regions
+        written = {f"memory.{r.name}": self.memory[r.name].copy() for r in regions if r.writable}
+        return {"state": state, **written}
+
+    def restore(self, saved: Mapping[str, ByteArray]) -> None:
+        """Go on from there. SimulationFault if the state is not one of this library's."""
+        for region in self.memory.regions:
+            if region.writable:
+                self.memory[region.name][:] = saved[f"memory.{region.name}"]
+        state = np.ascontiguousarray(saved["state"])
+        report = ctypes.byref(self._report)
+        at, size = state.ctypes.data, state.size
+        self._status(self._library.machine_restore(self._handle, at, size, report))
+
     def clear(self) -> None:
         """Forget events, windows, captures and counts up to now."""
         self._library.machine_clear(self._handle)
@@ -178,13 +158,16 @@ class MachineSession:
         seconds: float,
         progress: Callable[[Progress], None] | None = None,
         poll_cycles: int | None = None,
+        since: int | None = None,
     ) -> str | None:
         """Run until `interrupt` is high or, with `poll_cycles`, until control reads ap_done.
 
         None if that came; otherwise why not. `progress` is called about five times a second.
+        `since`: the cycle from which cycles count, by default this one.
         """
         until = INTERRUPT if poll_cycles is None else POLLED_DONE
-        first, started, chunk = self.cycle, time.perf_counter(), _FIRST_CHUNK
+        first = self.cycle if since is None else since
+        started, chunk = time.perf_counter(), _FIRST_CHUNK
         while True:
             before = time.perf_counter()
             limit = min(self.cycle + chunk, first + cycle_limit)
@@ -275,10 +258,3 @@ class MachineSession:
     def _message(self) -> str:
         message: bytes = self._report.message
         return message.decode(errors="replace")
-
-
-def _config(options: MachineOptions) -> Config:
-    fields = {name: getattr(options, name) for name, _ in Config._fields_}
-    if options.fault_address is None:
-        fields["fault_address"] = NO_ADDRESS
-    return Config(**fields)

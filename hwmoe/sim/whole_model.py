@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from hwmoe.plan.image import constant_parts, image_records, read_logits, result_bytes
 from hwmoe.plan.packing import Ints
-from hwmoe.plan.program import Program, Step, steady_cycles
+from hwmoe.plan.program import Program, Step, last_stores, steady_cycles
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.quant.reference import run_reference
+from hwmoe.sim.checkpoint import Checkpoints
+from hwmoe.sim.diagnosis import missing_tokens
 from hwmoe.sim.divergence import Divergence, SimulationFault, first_divergence
 from hwmoe.sim.machine import Machine, MachineRun
 from hwmoe.sim.machine_image import MemoryImage
@@ -24,9 +27,13 @@ LOST_CYCLES = 50_000_000
 
 @dataclass
 class WholeRun:
-    """Outcome of `simulate_model`: what was compared, the run, the first difference if any."""
+    """Outcome of `simulate_model`: what was compared, the run, the first difference if any.
+
+    `last`: the steps that complete an image's results.
+    """
 
     stages: int = 1
+    last: frozenset[int] = frozenset()
     images: int = 0
     tensors: int = 0
     values: int = 0
@@ -38,8 +45,9 @@ class WholeRun:
         """Cycles from the start to the end of each image."""
         assert self.run
         events = self.run.events
-        store = events[(events["engine"] == 4) & (events["done"] == 1) & (events["null"] == 0)]
-        return [int(cycle) - self.run.start_cycle for cycle in store["cycle"]]
+        done = (events["done"] == 1) & (events["null"] == 0)
+        last = events[done & np.isin(events["step"], list(self.last))]
+        return [int(cycle) - self.run.start_cycle for cycle in last["cycle"]]
 
     @property
     def latency(self) -> int:
@@ -63,15 +71,16 @@ def simulate_model(
     traced: int = 0,
     seconds: float = 3600.0,
     progress: Callable[[Progress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> WholeRun:
     """Run int8 patches [N, patches, K], a task an image, in one go.
 
     Logits of every image and clipped values of every site are compared, and every tensor of
     the first `traced` images. Stops at the first difference; if any image is traced, one in the
     logits of another image is named by the first tensor that explains it. A run that does not
-    end in `seconds` is a difference too, with the state of the machine.
+    end in `seconds` is a difference too, with the state of the machine; `checkpoints` keep it.
     """
-    whole = WholeRun(program.loop["stages"])
+    whole = WholeRun(program.loop["stages"], last_stores(program))
     memory = machine_memory(program, patches, tasks)
     try:
         whole.run = machine.run(
@@ -84,6 +93,8 @@ def simulate_model(
             seconds=seconds,
             progress=progress,
             step_name=lambda index: f"{program.steps[index].name} (step {index})",
+            awaited=partial(missing_tokens, program),
+            checkpoints=checkpoints,
         )
         whole.divergence = _compare(whole, program, model, patches, tasks, traced)
     except SimulationFault as fault:

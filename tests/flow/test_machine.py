@@ -180,12 +180,16 @@ def test_a_difference_of_an_image_that_was_not_traced_is_traced(
 
 
 def test_a_run_that_takes_too_long_says_where_it_is(hardware: HardwareModel, net: Small) -> None:
-    options = RtlOptions(memory_gb_s=0.01, seconds=0.01)
+    options = RtlOptions(memory_gb_s=0.01, seconds=0.01, project=Path("end"))
     found = hardware.check_rtl(net.images, options=options)
     said = str(found.whole.divergence)
     assert "did not finish within 0.01 s" in said
     for part in ("linear: ", "steps complete", "bursts outstanding"):
         assert part in said
+    # Written elsewhere first, as `hwmoe run` does: the place where it will be is told.
+    assert hardware.folder
+    kept = next((hardware.folder / "build").glob("*.checkpoint"))
+    assert f"it is kept in end/build/{kept.name}; to go on: hwmoe simulate end --level rtl" in said
     cycles = found.cycles(hardware.project)
     assert cycles["steady"]["measured"] is cycles["engines"] is None
     assert cycles["steady"]["predicted"] > 0

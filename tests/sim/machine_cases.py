@@ -9,7 +9,7 @@ import numpy as np
 import hwmoe
 from hwmoe.sim.machine import Machine, MachineRun
 from hwmoe.sim.machine_image import MemoryImage
-from hwmoe.sim.machine_session import MachineOptions
+from hwmoe.sim.machine_session import MachineOptions, MachineSession
 from hwmoe.sim.streams import ByteArray
 
 _HERE = Path(__file__).parent / "rtl"
@@ -25,6 +25,7 @@ BEAT = 16
 FREE = 1000.0  # bytes a cycle: no limit
 READERS = ("params", "weights_0", "weights_1")
 BEATS_AT, FAULT_AT, SUMS_AT = 0x300, 0x304, 0x310
+ERROR_CODE = 0x200
 
 
 def image_of(beats: int, beat: int = BEAT, read_only: bool = False, **sizes: int) -> MemoryImage:
@@ -71,16 +72,24 @@ def written(beats: int, beat: int = BEAT) -> ByteArray:
 def sums_of(machine: Machine, beats: int, options: MachineOptions, image: MemoryImage) -> list[int]:
     """The checksums, by a session that is worked by hand."""
     with machine.open(image.copy(), options) as session:
-        for name, at in (("params", 0x1C), ("weights_0", 0x40), ("weights_1", 0x4C)):
-            address = image.region(name).address
-            session.write(at, address & 0xFFFFFFFF)
-            session.write(at + 4, address >> 32)
-        session.write(0x34, image.region("results").address & 0xFFFFFFFF)
-        session.write(0x38, image.region("results").address >> 32)
-        session.write(BEATS_AT, beats)
-        session.write(0x00, 1)
-        assert session.wait(100_000, 60.0, poll_cycles=50) is None
+        work(session, image, beats)
         return [session.read(SUMS_AT + 4 * port) for port in range(3)]
+
+
+def start(session: MachineSession, image: MemoryImage, beats: int) -> None:
+    """By hand, with the addresses of `image`."""
+    for name, at in (("params", 0x1C), ("weights_0", 0x40), ("weights_1", 0x4C), ("results", 0x34)):
+        address = image.region(name).address
+        session.write(at, address & 0xFFFFFFFF)
+        session.write(at + 4, address >> 32)
+    session.write(BEATS_AT, beats)
+    session.write(0x00, 1)
+
+
+def work(session: MachineSession, image: MemoryImage, beats: int) -> None:
+    """From start to end."""
+    start(session, image, beats)
+    assert session.wait(100_000, 60.0, poll_cycles=50) is None
 
 
 def pattern(first_tick: int) -> tuple[ByteArray, ByteArray]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from machine_cases import (
     BEAT,
+    ERROR_CODE,
     FREE,
     READERS,
     SOURCES,
@@ -17,7 +19,9 @@ from machine_cases import (
     image_of,
     pattern,
     run,
+    start,
     sums_of,
+    work,
     written,
 )
 
@@ -190,6 +194,32 @@ def test_writing_what_is_read_only(machine: Machine) -> None:
     assert (result.results == 0x77).all()
     assert result.access_errors["channel"].tolist() == [3, 3, 3]
     assert result.access_errors["beyond"].tolist() == [0, 0, 0]
+
+
+def test_memory_that_comes_and_goes(machine: Machine) -> None:
+    beats, image = 600, image_of(600)
+    with machine.open(replace(image, regions=()), MachineOptions(FREE)) as session:
+        for name in ("params", "weights_0", "weights_1", "results"):
+            session.map(image.region(name))
+        with pytest.raises(ValueError, match="params overlaps another"):
+            session.map(image.region("params"))
+        work(session, image, beats)
+        assert session.read(ERROR_CODE) == 0
+        np.testing.assert_array_equal(session.memory["results"], written(beats))
+        session.unmap(image.region("params"))
+        work(session, image, beats)
+        assert session.read(ERROR_CODE) == 2
+        (_, _, errors) = session.lists()
+        assert (errors["beyond"] == 1).all()
+        assert errors["address"][0] == image.region("params").address
+        session.map(image.region("params"))
+        work(session, image, beats)
+        assert session.read(ERROR_CODE) == 0
+        start(session, image, beats)  # taken away while bursts in it are under way
+        session.advance(200)
+        session.unmap(image.region("weights_1"))
+        assert session.wait(100_000, 60.0, poll_cycles=50) is None
+        assert session.read(ERROR_CODE) == 2
 
 
 @pytest.mark.parametrize(("name", "code"), [("weights_1", 2), ("params", 2), ("results", 3)])

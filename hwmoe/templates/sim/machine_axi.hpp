@@ -35,7 +35,7 @@ struct WriteWires {
 struct Burst {
     uint64_t address;
     int64_t left, due, since;
-    const Region* region;
+    int region;  // as the memory counts them
     int resp;
 };
 
@@ -63,6 +63,8 @@ protected:
     Random random{0, 0};
 
     bool stalled() { return random.chance(config.stall); }
+    void reset() { waiting = false; }
+    void persist(Archive& archive) { archive(state, random, shown, waiting); }
 
     void drive_address(const AddressWires& wires, size_t held) {
         *wires.ready = held < size_t(config.outstanding) && !stalled();
@@ -86,7 +88,7 @@ protected:
         if (now.addr % beat) fail(what, "addr is not at the start of a beat", cycle);
         if (now.addr / 4096 != (now.addr + size - 1) / 4096)
             fail(what, ": a burst crosses a 4 KiB boundary", cycle);
-        const Region* region = memory.open(now.addr, size, write, index, cycle);
+        const int region = memory.open(now.addr, size, write, index, cycle);
         burst = {now.addr, int64_t(now.len) + 1, 0, cycle, region, OKAY};
         state.bursts++;
         return true;
@@ -115,7 +117,11 @@ public:
     ReadWires wires{};
     using Channel::Channel;
 
+    // As in reset: nothing is under way.
     void idle() {
+        Channel::reset();
+        bursts.clear();
+        presented = dropped = false;
         *wires.ar.ready = 0;
         hide();
     }
@@ -169,6 +175,10 @@ public:
         }
         return now;
     }
+    void persist(Archive& archive) {
+        Channel::persist(archive);
+        archive(bursts, presented, dropped);
+    }
 
 private:
     std::deque<Burst> bursts;
@@ -188,6 +198,10 @@ public:
     using Channel::Channel;
 
     void idle() {
+        Channel::reset();
+        bursts.clear();
+        answers.clear();
+        presented = dropped = paid = waiting = false;
         *wires.aw.ready = *wires.ready = 0;
         hide();
     }
@@ -230,6 +244,10 @@ public:
             now.address = oldest.front().address;
         }
         return now;
+    }
+    void persist(Archive& archive) {
+        Channel::persist(archive);
+        archive(bursts, answers, held, presented, dropped, paid, waiting);
     }
 
 private:

@@ -53,13 +53,17 @@ public:
         for (const int index : found->second) pending.push_back({cycle + delay, index});
     }
     void sample(int64_t cycle) {
-        while (!pending.empty() && pending.front().first <= cycle) {
-            copy(pending.front().second, cycle);
+        while (!pending.empty() && pending.front().cycle <= cycle) {
+            copy(int32_t(pending.front().wanted), cycle);
             pending.pop_front();
         }
     }
+    void persist(Archive& archive) { archive(captures, data, pending); }
 
 private:
+    struct Due {
+        int64_t cycle, wanted;
+    };
     struct Bank {
         std::vector<int> place;  // all indices on the way to it
         const uint8_t* words;
@@ -69,10 +73,10 @@ private:
     std::vector<Wanted> table;
     std::vector<Bank> banks[std::size(MEMORIES)];
     std::unordered_map<int32_t, std::vector<int>> by_step;
-    std::deque<std::pair<int64_t, int>> pending;
+    std::deque<Due> pending;
     int delay = 0;
 
-    void copy(int index, int64_t cycle) {
+    void copy(int32_t index, int64_t cycle) {
         const Wanted& wanted = table[index];
         const int64_t offset = data.size();
         for (int64_t word = wanted.base; word < wanted.base + wanted.words; word++)

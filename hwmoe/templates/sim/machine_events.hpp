@@ -105,6 +105,9 @@ public:
                 totals.states[engine][i >> 2 * engine & 3] += histogram[i];
         }
     }
+    void persist(Archive& archive) {
+        archive(events, windows, histogram, macs, since, open, before);
+    }
 
 private:
     const CData *start = nullptr, *done = nullptr, *null = nullptr, *mac = nullptr;

@@ -25,6 +25,8 @@ public:
     bool reading() const { return answer == READ; }
     bool silent() const { return !*wires.bvalid && !*wires.rvalid; }
     void idle() {
+        answer = NONE;
+        ask_aw = ask_w = ask_ar = took_aw = took_w = took_ar = b_waits = r_waits = false;
         *wires.awvalid = *wires.wvalid = *wires.arvalid = *wires.bready = *wires.rready = 0;
         *wires.wstrb = 0;
     }
@@ -91,6 +93,10 @@ public:
         shown_data = *wires.rdata;
         if (complete) answer = NONE;
         return complete;
+    }
+    void persist(Archive& archive) {
+        archive(data, resp, answer, ask_aw, ask_w, ask_ar, took_aw, took_w, took_ar);
+        archive(b_waits, r_waits, target, shown_data, shown_resp, random);
     }
 
 private:

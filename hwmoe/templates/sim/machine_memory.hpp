@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "machine_state.hpp"
+
 // Shared with Python (hwmoe.sim.machine_library): same order, same types.
 struct Config {
     double bytes_per_cycle;  // all channels together
@@ -72,6 +74,7 @@ public:
         credit -= bytes;
         return true;
     }
+    void persist(Archive& archive) { archive(credit); }
 
 private:
     double rate = 0, most = 0, credit = 0;
@@ -88,23 +91,31 @@ public:
         regions.assign(first, first + count);
         fault_address = fault;
     }
+    void map(const Region& region) { regions.push_back(region); }
+    // Bursts that are under way in it get an error from now on.
+    void unmap(uint64_t address) {
+        for (Region& region : regions)
+            if (region.address == address) region.size = 0;
+    }
     // The region a burst lies in; a burst that leaves it, or writes what is read only, is noted.
-    const Region* open(uint64_t address, uint64_t size, bool write, int channel, int64_t cycle) {
-        const Region* found = nullptr;
-        for (const Region& region : regions)
-            if (address >= region.address && address - region.address < region.size)
-                found = &region;
-        const bool inside = found && address - found->address + size <= found->size;
-        if (!inside || (write && !found->writable)) {
+    int open(uint64_t address, uint64_t size, bool write, int channel, int64_t cycle) {
+        int found = NOWHERE;
+        for (size_t i = 0; i < regions.size(); i++)
+            if (address >= regions[i].address && address - regions[i].address < regions[i].size)
+                found = int(i);
+        const bool exists = found != NOWHERE;
+        const bool inside = exists && fits(regions[found], address, size);
+        const bool refused = exists && write && !regions[found].writable;
+        if (!inside || refused) {
             error_count++;
             if (errors.size() < MOST_ERRORS)
                 errors.push_back({cycle, address, size, channel, inside ? 0 : 1});
         }
-        return write && found && !found->writable ? nullptr : found;
+        return refused ? NOWHERE : found;
     }
     // Response to one beat of a burst opened with `region`.
-    int response(const Region* region, uint64_t address, uint64_t size) const {
-        if (!region || address - region->address + size > region->size) return DECERR;
+    int response(int region, uint64_t address, uint64_t size) const {
+        if (region == NOWHERE || !fits(regions[region], address, size)) return DECERR;
         return fault_address >= address && fault_address - address < size ? SLVERR : OKAY;
     }
     void read(uint64_t address, uint8_t* to, size_t size) const {
@@ -115,10 +126,16 @@ public:
         for (size_t i = 0; i < size; i++)
             if (strobe[i >> 3] >> (i & 7) & 1) to[i] = from[i];
     }
+    void persist(Archive& archive) { archive(regions, errors, error_count); }
 
 private:
     static constexpr size_t MOST_ERRORS = 64;
+    static constexpr int NOWHERE = -1;
     uint8_t* bytes = nullptr;
     uint64_t origin = 0, fault_address = ~uint64_t(0);
-    std::vector<Region> regions;
+    std::vector<Region> regions;  // bursts know theirs by its index: none is ever taken out
+
+    static bool fits(const Region& region, uint64_t address, uint64_t size) {
+        return address - region.address + size <= region.size;
+    }
 };

@@ -1,7 +1,10 @@
-"""What the default accelerators cost on a board, synthesized by Yosys: the table of the docs.
+"""What machines cost by Yosys, beside the formulas: the tables of docs/synthesis.md.
 
-Run from the top of the repository (many minutes; results stay in build/synthesis):
-python benchmarks/synthesis.py
+    python benchmarks/synthesis.py PROJECT [PROJECT ...]
+
+A project is a folder of `hwmoe generate`, `run` or `bench`. Synthesis takes minutes, its result
+stays in the project. Fails if the formula of multipliers is not exact or that of block RAM is more
+than 2.5 % off.
 """
 
 from __future__ import annotations
@@ -9,54 +12,59 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
-from hwmoe.dse.defaults import multipliers_of
-from hwmoe.flow.hardware import generate
-from hwmoe.model.data import images_for
-from hwmoe.model.zoo import load_model
-from hwmoe.plan.board import load_board
-from hwmoe.quant.quantize import quantize
+from hwmoe.dse.resources import cost_of
+from hwmoe.plan.program import Program
 from hwmoe.report.progress import Bars
 from hwmoe.synth.project import synthesize_project
 
-MODELS = ("digits", "m3vit-tiny")
-BOARD = "zcu102"
-FOLDER = Path("build") / "synthesis"
-IMAGES = 8  # only the sizes of the machine matter here
-SHOWN = ("hwmoe_dot_cascade", "hwmoe_attn_row", "hwmoe_act_ram", "hwmoe_ram_bank")
-"""Modules with a row of their own: without what stands inside them."""
 COLUMNS = {"dsp": "DSP48E2", "lut_sites": "LUT", "ff": "FF", "bram36": "BRAM36"}
+FORMULAS = {"dsp": "dsp", "lut_sites": "lut", "bram36": "bram36"}
+BRAM_ERROR = 2.5  # %
+LARGEST = 8
 
 
-def main() -> int:
-    torch.set_num_threads(1)
-    board = load_board(BOARD)
-    print(f"| model on {BOARD} | module | {' | '.join(COLUMNS.values())} |")
-    print("|---|---|" + "--:|" * len(COLUMNS))
-    wrong = 0
-    for name in MODELS:
-        model = load_model(name).eval()
-        images = images_for(model.config, None).calibration[:IMAGES]
-        hardware = generate(quantize(model, images, "ternary"), board, name)
-        folder = hardware.write(FOLDER / name)
-        with Bars() as bars:
-            result = synthesize_project(folder, bars.update)
-        for module in SHOWN:
-            print(_row(name, module, result["modules"][module]))
-        print(_row(name, "whole machine", result["total"]))
-        print(_row(name, "share", result["share"], "{:.1%}"))
-        # The search counts multipliers by a formula: it must be what synthesis finds.
-        expected = multipliers_of(hardware.project.program.accelerator)
-        if result["total"]["dsp"] != expected:
-            print(f"{name}: the formula says {expected} DSP48E2", file=sys.stderr)
-            wrong = 1
+def main(folders: list[str]) -> int:
+    if not folders:
+        print(__doc__, file=sys.stderr)
+        return 2
+    print(f"| machine | {' | '.join(COLUMNS.values())} | logic levels |")
+    print("|---|" + "--:|" * (len(COLUMNS) + 1))
+    wrong = [message for folder in folders for message in _machine(Path(folder))]
+    for message in wrong:
+        print(message, file=sys.stderr)
+    return bool(wrong)
+
+
+def _machine(folder: Path) -> list[str]:
+    """Prints its rows; what is wrong with the formulas."""
+    with Bars() as bars:
+        result = synthesize_project(folder, bars.update)
+    program = Program.load(folder / "program.safetensors")
+    predicted = cost_of(program.accelerator, program.sizes)
+    total, name = result["total"], folder.name
+    levels = sorted(set(result["levels"].values()), reverse=True)
+    print(f"| **{name}** | {_figures(total)} | {levels[0]} |")
+    print(f"| share of {result['board']} | {_figures(result['share'], '{:.1%}')} | |")
+    errors = {
+        column: 100 * (getattr(predicted, field) / total[column] - 1)
+        for column, field in FORMULAS.items()
+    }
+    cells = [f"{errors[c]:+.1f} %" if c in errors else "" for c in COLUMNS]
+    print(f"| error of the formulas | {' | '.join(cells)} | |")
+    shown = sorted(result["modules"].items(), key=lambda item: -item[1]["lut_sites"])
+    for module, counts in shown[:LARGEST]:
+        print(f"| {module} | {_figures(counts)} | {result['levels'].get(module, '')} |")
+    wrong = []
+    if errors["dsp"]:
+        wrong.append(f"{name}: the formula says {predicted.dsp} DSP48E2")
+    if abs(errors["bram36"]) > BRAM_ERROR:
+        wrong.append(f"{name}: the formula says {predicted.bram36} BRAM36")
     return wrong
 
 
-def _row(model: str, module: str, counts: dict[str, float], form: str = "{:,}") -> str:
-    return f"| {model} | {module} | {' | '.join(form.format(counts[c]) for c in COLUMNS)} |"
+def _figures(counts: dict[str, float], form: str = "{:,}") -> str:
+    return " | ".join(form.format(counts[column]) for column in COLUMNS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

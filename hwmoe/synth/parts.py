@@ -7,16 +7,20 @@ fraction of the time, several run side by side, and what did not change is not d
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
+from hwmoe.errors import HwmoeError
 from hwmoe.synth.resources import Cells, ModuleCells, Resources
 from hwmoe.synth.yosys import SECONDS, synthesize
 
 Done = Callable[[int, int], None]
+_MODULE = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 
 
 def synthesize_parts(
@@ -30,13 +34,23 @@ def synthesize_parts(
 ) -> Resources:
     """As `synthesize`, with each of `parts`, modules without parameters, in a run of its own.
 
+    A run reads the files of its own modules only, so that a change elsewhere leaves it as it is.
     `done` is told how many of the runs are finished, of how many.
     """
     runs = [(top, tuple(parts)), *((part, ()) for part in parts)]
     found: dict[str, Resources] = {}
     with ThreadPoolExecutor(max_workers=min(len(runs), os.cpu_count() or 1)) as pool:
         jobs = {
-            pool.submit(synthesize, sources, name, work / name, timeout, uram, True, without): name
+            pool.submit(
+                synthesize,
+                needed(sources, name, without),
+                name,
+                work / name,
+                timeout,
+                uram,
+                True,
+                without,
+            ): name
             for name, without in runs
         }
         try:
@@ -48,6 +62,26 @@ def synthesize_parts(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _joined(found.pop(top), found)
+
+
+def needed(sources: Sequence[Path], top: str, without: Sequence[str] = ()) -> list[Path]:
+    """The files that `top` is made of, down to modules in `without`, whose insides are not needed.
+
+    Every word that is the name of a module counts, so there may be files too many, never too few.
+    """
+    texts = {path: path.read_text(encoding="utf-8") for path in sources}
+    home = {name: path for path, text in texts.items() for name in _MODULE.findall(text)}
+    if missing := [name for name in (top, *without) if name not in home]:
+        raise HwmoeError(f"synthesis: no file holds the module {missing[0]}")
+    wanted, found = [top], set[str]()
+    while wanted:
+        name = wanted.pop()
+        found.add(name)
+        if name not in without:
+            inside = {word for word in _WORD.findall(texts[home[name]]) if word in home}
+            wanted += sorted(inside - found)
+    files = {home[name] for name in found}
+    return [path for path in sources if path in files]
 
 
 def _joined(whole: Resources, parts: dict[str, Resources]) -> Resources:

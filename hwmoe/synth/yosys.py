@@ -68,11 +68,10 @@ def _script(names: Sequence[str], top: str, uram: bool, luts: bool, without: Seq
     """One command a line, for hwmoe and for anyone who runs `yosys -s` by hand."""
     end = "check" if luts else "map_luts"
     synth = f"synth_xilinx -family {FAMILY} -noiopad -noclkbuf{' -uram' if uram else ''}"
-    hidden = [f"hierarchy -top {top}", *(f"blackbox {name}" for name in without)]
     lines = [
         # A name that is not declared is an error and not a wire of one bit.
         *(f"read_verilog -sv -noautowire {name}" for name in names),
-        *(hidden if without else ()),
+        *(f"blackbox {name}" for name in without),
         # The last step of synth_xilinx elaborates again, which a mapped design may not survive.
         f"{synth} -top {top} -run begin:{end}",
         "blackbox =A:whitebox",

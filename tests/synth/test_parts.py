@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwmoe.errors import HwmoeError
-from hwmoe.synth.parts import synthesize_parts
+from hwmoe.synth.parts import needed, synthesize_parts
 from hwmoe.synth.yosys import synthesize
 
 DESIGN = """
@@ -45,3 +45,18 @@ def test_a_part_that_does_not_exist(tmp_path: Path) -> None:
     source.write_text(DESIGN)
     with pytest.raises(HwmoeError, match="no_such"):
         synthesize_parts([source], "whole", ["no_such"], tmp_path / "parts", 120)
+
+
+def test_a_run_reads_only_the_files_it_needs(tmp_path: Path) -> None:
+    texts = [f"module {text}" for text in DESIGN.split("module ")[1:]]
+    sources = [tmp_path / f"{name}.sv" for name in ("add", "pair", "whole")]
+    for path, text in zip(sources, texts, strict=True):
+        path.write_text(text)
+    assert needed(sources, "whole") == sources
+    assert needed(sources, "pair") == sources[:2]
+    assert needed(sources, "whole", ["pair"]) == sources
+    (tmp_path / "inner.sv").write_text("module inner; endmodule")
+    sources[1].write_text(texts[1].replace("endmodule\n", "inner i_inner ();\nendmodule\n"))
+    every = [*sources, tmp_path / "inner.sv"]
+    assert needed(every, "whole", ["pair"]) == sources
+    assert needed(every, "pair") == [every[0], every[1], every[3]]

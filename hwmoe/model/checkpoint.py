@@ -18,12 +18,13 @@ from hwmoe.model.vit import MoEViT
 
 CONFIG_KEY = "hwmoe.config"
 FORMAT_KEY = "hwmoe.format"
+SCALES_KEY = "hwmoe.given_scales"
 FORMAT = "1"
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HOW_TO_CONVERT = (
-    "build the MoEViT, load the weights into it in Python, and write it with "
-    "hwmoe.model.checkpoint.save_checkpoint(path, model)"
+    "`hwmoe import` makes a checkpoint of other people's weights; in Python, save_checkpoint(path, "
+    "model) of hwmoe.model.checkpoint writes a MoEViT"
 )
 
 
@@ -36,7 +37,11 @@ def save_checkpoint(path: str | Path, model: MoEViT) -> None:
     path = Path(path)
     weights = {k: v.detach().float().contiguous() for k, v in model.state_dict().items()}
     config = json.dumps(model.config.model_dump(mode="json"), sort_keys=True)
-    content = _stable(save(weights, metadata={CONFIG_KEY: config, FORMAT_KEY: FORMAT}))
+    metadata = {CONFIG_KEY: config, FORMAT_KEY: FORMAT}
+    if model.given_scales:
+        scales = {name: value.tolist() for name, value in model.given_scales.items()}
+        metadata[SCALES_KEY] = json.dumps(scales, sort_keys=True)
+    content = _stable(save(weights, metadata=metadata))
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -77,6 +82,7 @@ def load_checkpoint(path: str | Path) -> MoEViT:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise HwmoeError(f"checkpoint {path} does not fit its configuration:\n{lines}")
     model.load_state_dict({name: t.float() for name, t in weights.items()}, assign=True)
+    model.given_scales = _scales(path, metadata)
     return model.eval()
 
 
@@ -85,7 +91,7 @@ def _check_kind(path: Path) -> None:
     if not os.path.exists(path):  # unlike Path.exists, never raises
         raise HwmoeError(f"checkpoint {path} does not exist; check the path")
     if path.is_dir():
-        raise HwmoeError(f"{path} is a folder; give the .safetensors file itself")
+        raise HwmoeError(f"{path} is a folder; give the .safetensors file itself. {HOW_TO_CONVERT}")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -98,8 +104,8 @@ def _check_kind(path: Path) -> None:
     length = int.from_bytes(start, "little")
     if start.startswith(b"PK\x03\x04") or (pickled and length > path.stat().st_size):
         raise HwmoeError(
-            f"{path} is a pickled PyTorch file, which can run any code when loaded; hwmoe reads "
-            f"safetensors only: {HOW_TO_CONVERT}"
+            f"{path} is a pickled PyTorch file, which can run any code when loaded; this takes "
+            f"hwmoe's own checkpoints only: {HOW_TO_CONVERT}"
         )
 
 
@@ -129,6 +135,15 @@ def _config(path: Path, metadata: dict[str, str]) -> ModelConfig:
     except ValueError as error:
         raise HwmoeError(f"the configuration in checkpoint {path} is not JSON: {error}") from None
     return ModelConfig.parse(data, f"the configuration in checkpoint {path}")
+
+
+def _scales(path: Path, metadata: dict[str, str]) -> dict[str, Tensor]:
+    """Quantizer scales that were imported with the weights, if any."""
+    try:
+        table = json.loads(metadata.get(SCALES_KEY, "{}"))
+        return {name: torch.tensor(value, dtype=torch.float32) for name, value in table.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise HwmoeError(f"the quantizer scales in checkpoint {path} are broken: {error}") from None
 
 
 def _shape_problems(expected: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> list[str]:

@@ -77,6 +77,10 @@ class MoE(nn.Module):
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Chosen experts (int64 [..., k], best first, ties to the lower index) and scores."""
+        if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
+            # ONNX has no stable sort, but its TopK breaks ties as we do.
+            chosen, index = torch.topk(logits, self.top_k, dim=-1)
+            return index, torch.softmax(chosen, dim=-1)
         ordered, index = torch.sort(logits, dim=-1, descending=True, stable=True)
         scores = torch.softmax(ordered[..., : self.top_k], dim=-1)
         return index[..., : self.top_k], scores
@@ -152,14 +156,19 @@ class MoEViT(nn.Module):
     ``expert_transform``, when set, is applied to the stacked expert weights (``fc1`` and
     ``fc2`` [E, out, in], not the shared expert) in every forward pass; training uses it to
     see quantized experts.
+
+    ``given_scales`` are quantizer scales that came with the weights, by the name of the tensor:
+    of a weight one for each output channel, of an activation (a name of the trace) one.
     """
 
     expert_transform: WeightTransform | None
+    given_scales: dict[str, Tensor]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.expert_transform = None
+        self.given_scales = {}
         self.patch_embed = nn.Linear(config.patch_size, config.dim)
         self.cls_token = nn.Parameter(torch.zeros(config.dim))
         self.pos_embed = nn.Parameter(torch.empty(config.tokens, config.dim))
@@ -174,13 +183,14 @@ class MoEViT(nn.Module):
         # Not buffers: they belong to the configuration and stay out of the state dict.
         mean = images.new_tensor(self.config.pixel_mean or (0.0,)).view(-1, 1, 1)
         std = images.new_tensor(self.config.pixel_std or (1.0,)).view(-1, 1, 1)
-        grid = ((images - mean) / std).reshape(len(images), -1, height // ph, ph, width // pw, pw)
-        return grid.permute(0, 2, 4, 1, 3, 5).reshape(len(images), self.config.patches, -1)
+        batch = images.shape[0]  # unlike len(), it stays open when the model is exported
+        grid = ((images - mean) / std).reshape(batch, -1, height // ph, ph, width // pw, pw)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, self.config.patches, -1)
 
     def embed(self, images: Tensor) -> Tensor:
         """Tokens [B, T, D] of raw images: class token, patches, and the position table."""
         patches = self.patch_embed(self.patches(images))
-        cls = self.cls_token.expand(len(images), 1, -1)
+        cls = self.cls_token.expand(images.shape[0], 1, -1)
         return torch.cat([cls, patches], dim=1) + self.pos_embed
 
     def forward(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from small_models import BASE
 
 from hwmoe import cli
 from hwmoe.codegen.folder import MARKER
+from hwmoe.flow.rtl import SIMULATING
 from hwmoe.model.checkpoint import save_checkpoint
 from hwmoe.model.zoo import load_model
+from hwmoe.report.progress import Bars
 
 TINY = """
 name = "tiny"
@@ -125,7 +128,7 @@ def test_bad_files(tiny: Path) -> None:
     assert "missing.safetensors" in said["missing.safetensors"]
     assert all("safetensors" in message for message in said.values())
     assert "pickle" in refused("run", "model.pkl", "--out", "out", cwd=tiny)
-    assert "safetensors" in refused("run", "model.pt", "--out", "out", cwd=tiny)
+    assert "hwmoe import" in refused("run", "model.pt", "--out", "out", cwd=tiny)
 
 
 def test_nan_weights(tiny: Path) -> None:
@@ -233,6 +236,60 @@ def test_simulate_the_whole_machine(project: Path, tmp_path: Path) -> None:
         assert code == 1, err
         assert "did not finish within 1 s" in out
         assert "bursts outstanding" in out
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_simulation_that_was_stopped_goes_on(
+    number: signal.Signals,
+    wanted: int,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.savez(tmp_path / "images.npz", images=small_net().images)
+    simulate = ("simulate", project, "--level", "rtl", "--images", "images.npz", "--json")
+    code, whole, err = hwmoe(*simulate, cwd=tmp_path)
+    assert code == 0, err
+    for old in (project / "build").glob("*.checkpoint"):
+        old.unlink()
+
+    def stop(_: Bars, what: str, *at: int) -> None:
+        if what == SIMULATING:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Bars, "update", stop)
+            patch.setattr("hwmoe.sim.machine_session._FIRST_CHUNK", 5000)
+            code, out, err = hwmoe(*simulate, cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    kept = next((project / "build").glob("*.checkpoint"))
+    assert (code, out) == (wanted, "")
+    assert re.search(
+        rf"^hwmoe: interrupted after 5,0\d\d cycles; it is kept in {kept}; ", err, re.M
+    )
+    assert f"to go on: hwmoe simulate {project} --level rtl --resume, with the options" in err
+    assert "Traceback" not in err
+
+    code, out, err = hwmoe(*simulate, "--resume", "--stall", "0.5", cwd=tmp_path)
+    assert code == 2
+    assert f"{kept.name} differs in options (stall was 0.0, is 0.5)\n" in err
+    code, out, err = hwmoe(*simulate, "--resume", cwd=tmp_path)
+    assert code == 0, err
+    same, found = json.loads(whole), json.loads(out)
+    for result in (same, found):
+        assert result["checks"]["rtl"].pop("cycles_per_s") > 0
+        assert result["cycles"]["run"].pop("simulated_cycles_per_s") > 0
+    assert found == same
+    assert not kept.exists()
+    code, out, err = hwmoe(*simulate, "--resume", cwd=tmp_path)
+    assert code == 2
+    assert "holds no run to resume: run from the start" in err
+    code, out, err = hwmoe("simulate", project, "--level", "hls", "--resume", cwd=tmp_path)
+    assert code == 2
+    assert "give --level rtl, or all" in err
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
 from hwmoe.sim.csim import ALL_IMAGES, CSim
 from hwmoe.sim.hls import HlsRun, run_hls, simulate_hls, traced_tensors
+from hwmoe.vendor.files import with_vendor_files
 
 Images = npt.NDArray[np.float32]
 
@@ -66,7 +67,8 @@ def generate(
     """Plan a quantized model for a board and render its sources, in memory."""
     chosen = accelerator or default_accelerator(quantized, board)
     program = compile_model(quantized, chosen)
-    return HardwareModel(make_project(quantized, program, board, source))
+    project = make_project(quantized, program, board, source)
+    return HardwareModel(with_vendor_files(project))
 
 
 class HardwareModel:

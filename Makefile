@@ -9,6 +9,7 @@ JOBS   ?= 2
 
 demo: $(READY)  ## the whole flow on trained digits; results in build/demo
 	$(BIN)/hwmoe run digits --board zcu102 --experts ternary --out build/demo
+	$(BIN)/hwmoe deploy build/demo
 
 test: $(READY)  ## the default suite
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
@@ -42,5 +43,5 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "hwmoe needs Python 3.10, 3.11 or 3.12: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,pynq,onnx]'
 	@touch $(READY)

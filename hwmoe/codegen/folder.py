@@ -17,21 +17,21 @@ KEPT = "build"
 """Compiled simulators: kept from one run to the next, as they carry digests."""
 
 
-def check_folder(folder: Path) -> None:
-    """`HwmoeError` unless `folder` is absent, empty, or an earlier result of hwmoe."""
+def check_folder(folder: Path, marker: str = MARKER) -> None:
+    """`HwmoeError` unless `folder` is absent, empty, or an earlier result, which has a `marker`."""
     if folder.is_file():
         raise HwmoeError(f"{folder} is a file; give --out a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise HwmoeError(
-            f"{folder} holds other files (no {MARKER} in it); choose a new or empty folder "
+            f"{folder} holds other files (no {marker} in it); choose a new or empty folder "
             "for --out"
         )
 
 
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, marker: str = MARKER) -> Iterator[Path]:
     """A folder beside `folder` that replaces it if the block succeeds, and vanishes if not."""
-    check_folder(folder)
+    check_folder(folder, marker)
     folder = folder.absolute()
     stage = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     made = [parent for parent in stage.parents if not parent.exists()]

@@ -41,7 +41,7 @@ TOOLS = (
     ("vivado", "bitstreams only", "source Vivado's settings64.sh", False),
     ("vitis_hls", "HLS synthesis only", "source Vitis's settings64.sh", False),
 )  # fmt: skip
-OPTIONAL_PACKAGES = (("pynq", "runs bitstreams on a board", "pip install 'hwmoe[pynq]'"),)
+OPTIONAL_PACKAGES = (("pynq", "simulated board (hwmoe deploy)", "pip install 'hwmoe[pynq]'"),)
 
 
 def _finding(name: str, found: str | None, why: str, fix: str, required: bool) -> Finding:

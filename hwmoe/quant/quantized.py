@@ -65,13 +65,19 @@ class QuantizedModel:
         assert isinstance(params, kind), f"{name} is a {type(params).__name__}"
         return params
 
+    def pixel_scales(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """a and -b of numerics, section 8: float64 [C] each."""
+        c = self.config
+        mean = np.array(c.pixel_mean or [0.0] * c.channels)
+        std = np.array(c.pixel_std or [1.0] * c.channels)
+        gain = 1 / (std * np.asarray(self.scales["input"]))
+        return gain, mean * gain
+
     def quantize_images(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
         """Raw pixels [N, C, H, W] -> int8 patches [N, patches, C*ph*pw] (numerics, section 8)."""
         c = self.config
-        mean = np.array(c.pixel_mean or [0.0] * c.channels)[:, None, None]
-        std = np.array(c.pixel_std or [1.0] * c.channels)[:, None, None]
-        gain = 1 / (std * np.asarray(self.scales["input"]))
-        pixels = np.floor(images.astype(np.float64) * gain - mean * gain + 0.5)
+        gain, offset = (scale[:, None, None] for scale in self.pixel_scales())
+        pixels = np.floor(images.astype(np.float64) * gain - offset + 0.5)
         whole: npt.NDArray[np.int8] = np.clip(pixels, *numerics.INT8).astype(np.int8)
         (ph, pw), (height, width) = c.patch, c.image
         split = whole.reshape(-1, c.channels, height // ph, ph, width // pw, pw)

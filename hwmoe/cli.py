@@ -1,6 +1,7 @@
 """The command line: one thin command a verb.
 
-Exit codes: 0 done, 1 something that must be equal is not, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 something that must be equal is not, 2 bad input, 130 interrupted. Of `build`:
+1 timing is not met, 2 the tool failed, 3 it is not installed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +18,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hwmoe.cli_export import export_command
+from hwmoe.cli_import import import_command
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
 
 BAD_INPUT = 2
+NOT_INSTALLED = 3
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -41,6 +46,17 @@ class Level(str, Enum):
     hls = "hls"
     rtl = "rtl"
     all = "all"
+
+
+class VendorTool(str, Enum):
+    vivado = "vivado"
+    vitis = "vitis"
+    hls = "hls"
+
+
+class IpSource(str, Enum):
+    rtl = "rtl"
+    hls = "hls"
 
 
 Model = Annotated[
@@ -68,7 +84,7 @@ Timeline = Annotated[
     Path | None, typer.Option("--timeline", help="RTL: file for a trace, for ui.perfetto.dev.")
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=1, help="RTL: seconds after which it is given up.")
+    float, typer.Option("--timeout", min=1, help="RTL: seconds after which it stops and is kept.")
 ]
 
 
@@ -78,6 +94,19 @@ def finish(result: dict[str, Any], as_json: bool, show: Callable[[Console], obje
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
     else:
         show(Console(width=None if sys.stdout.isatty() else 100))
+
+
+@contextmanager
+def last_words() -> Iterator[None]:
+    """Where an interrupted simulation is kept, said when the bars are gone."""
+    from hwmoe.sim.checkpoint import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        sys.stderr.write(f"hwmoe: {stop}\n")
+        terminated = isinstance(stop.__cause__, SystemExit)
+        raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from None
 
 
 def verdict(ok: bool) -> None:
@@ -142,6 +171,10 @@ def quantize(
     )
 
 
+app.command("import")(import_command)
+app.command("export")(export_command)
+
+
 @app.command()
 def generate(
     quantized: Annotated[Path, typer.Argument(help="A file written by `quantize`.")],
@@ -169,14 +202,17 @@ def simulate(
     memory_gb_s: Bandwidth = None,
     timeline: Timeline = None,
     timeout: Timeout = 3600.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="RTL: go on with the run that was stopped.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate the sources of a project as they are on disk, against the integer reference."""
     from hwmoe.flow.rtl import RtlOptions
     from hwmoe.flow.verbs import show_simulation, simulate_folder
 
-    rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout)
-    with Bars() as bars:
+    rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout, resume)
+    with last_words(), Bars() as bars:
         result = simulate_folder(folder, level.value, images, count, rtl, bars.update)
     finish(result, as_json, lambda console: show_simulation(result, console))
     verdict(result["bit_exact"])
@@ -217,6 +253,56 @@ def synth(
 
 
 @app.command()
+def build(
+    folder: Folder,
+    tool: Annotated[
+        VendorTool | None, typer.Option("--tool", help="By default that of the board.")
+    ] = None,
+    source: Annotated[
+        IpSource, typer.Option("--source", help="Of the bitstream: SystemVerilog, or Vitis HLS.")
+    ] = IpSource.rtl,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes of Vivado.")] = 2,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds a step; hours are usual.")
+    ] = 86400.0,
+    as_json: AsJson = False,
+) -> None:
+    """Bitstream by Vivado or Vitis, or HLS synthesis. Without the tools: what to type."""
+    from hwmoe.flow.build import build_folder, show_build
+
+    with Bars() as bars:
+        chosen = tool.value if tool else None
+        result = build_folder(folder, chosen, source.value, jobs, timeout, bars.update)
+    finish(result, as_json, lambda console: show_build(result, console))
+    if not result["installed"]:
+        raise typer.Exit(NOT_INSTALLED)
+    verdict(result["failed"] is None)
+
+
+@app.command()
+def package(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; by default FOLDER/package.")
+    ] = None,
+    bitstream: Annotated[
+        Path | None,
+        typer.Option("--bitstream", help=".bit with its .hwh beside it, or .xclbin."),
+    ] = None,
+    images: ImageFile = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Golden images, by default 8.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What goes to the board: bitstream, driver, weights, golden images, a notebook."""
+    from hwmoe.flow.deploy import package_folder, show_package
+
+    result = package_folder(folder, out, bitstream, images, count)
+    finish(result, as_json, lambda console: show_package(result, console))
+
+
+@app.command()
 def disasm(folder: Folder, as_json: AsJson = False) -> None:
     """The program of a project, an instruction a line."""
     from hwmoe.flow.verbs import disassemble_folder
@@ -247,6 +333,47 @@ def bench(
         result = bench_models(models.split(","), board, out, synth, timeout, bars.update)
     finish(result, as_json, lambda console: show_bench(result, console))
     verdict(all(row["bit_exact"] for row in result["ours"]))
+
+
+@app.command()
+def deploy(
+    folder: Folder,
+    board: Annotated[
+        str, typer.Option("--board", help="`sim`, or the [user@]name of a board: what to type.")
+    ] = "sim",
+    package: Annotated[
+        Path | None, typer.Option("--package", help="By default FOLDER/package, made if needed.")
+    ] = None,
+    serve: Annotated[
+        int | None,
+        typer.Option(
+            "--serve", min=0, max=65535, help="Keep the simulated board for PYNQ.remote at a port."
+        ),
+    ] = None,
+    stall: Stall = 0.0,
+    seed: Seed = 0,
+    memory_gb_s: Bandwidth = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.001, help="Seconds for another image.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A package's selftest through PYNQ on the simulated board, or how to run it on a real one."""
+    from hwmoe.flow import board as boards
+    from hwmoe.flow.rtl import RtlOptions
+
+    if board != boards.SIMULATED:
+        result = boards.deploy_commands(folder, board, package)
+        finish(result, as_json, lambda console: boards.show_deploy(result, console))
+        return
+    rtl = RtlOptions(stall, seed, memory_gb_s)
+    with Bars() as bars:
+        if serve is not None:
+            boards.serve_simulated(folder, serve, rtl, bars.update)
+            return
+        result = boards.deploy_simulated(folder, package, timeout, rtl, bars.update)
+    finish(result, as_json, lambda console: boards.show_deploy(result, console))
+    verdict(result["ok"])
 
 
 @app.command()

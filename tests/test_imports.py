@@ -18,8 +18,21 @@ ALLOWED = {
     "sim": {"model", "quant", "plan", "codegen"},
     "dse": {"model", "quant", "plan", "codegen"},
     "synth": {"model", "quant", "plan", "codegen"},
+    "vendor": {"model", "quant", "plan", "codegen", "dse", "synth"},
+    "deploy": {"model", "quant", "plan", "codegen", "sim", "vendor"},
     "report": {"model", "quant", "plan", "codegen", "sim", "dse"},
-    "flow": {"model", "quant", "plan", "codegen", "sim", "dse", "synth", "report"},
+    "flow": {
+        "model",
+        "quant",
+        "plan",
+        "codegen",
+        "sim",
+        "dse",
+        "synth",
+        "vendor",
+        "deploy",
+        "report",
+    },
 }
 EVERYWHERE = {"errors", "boards", "process"}
 

@@ -13,6 +13,7 @@ from hwmoe.errors import HwmoeError
 from hwmoe.model.vit import MoEViT
 from hwmoe.quant import numerics
 from hwmoe.quant.calibrate import Progress, Ranges, calibrate, no_progress
+from hwmoe.quant.given import given_weight_scale, use_given_ranges
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 from hwmoe.quant.quantized import Experts, Params, QuantizedModel
 from hwmoe.quant.ternary import fake_ternary, ternarize
@@ -42,7 +43,8 @@ def quantize(
     """Calibrate on raw-pixel images [N, C, H, W] and quantize weights and constants.
 
     int8 everywhere (per output channel); routed experts ternary or int8. `percentile` < 100
-    clips the ranges of int8 activations. Raises `HwmoeError` for unusable images.
+    clips the ranges of int8 activations. Scales that came with the model (``given_scales``) take
+    the place of calibrated ones. Raises `HwmoeError` for unusable images.
     """
     # Ranges have to be those of the model that will run: with ternary experts, if so chosen.
     before = model.expert_transform
@@ -51,9 +53,12 @@ def quantize(
         ranges = calibrate(model, images, percentile, progress=progress)
     finally:
         model.expert_transform = before
+    given = use_given_ranges(ranges, model.given_scales)
     build = _Builder(model, ranges, experts)
     build.all()
     how = "min-max" if percentile >= 100 else f"percentile {percentile:g}"
+    if given:
+        how = f"{given} scales of the model's own and {how}"
     return QuantizedModel(
         model.config,
         experts,
@@ -65,11 +70,16 @@ def quantize(
 
 
 def quantize_weights(
-    weight: Floats, bias: Floats, scale_in: float, ternary: bool
+    weight: Floats,
+    bias: Floats,
+    scale_in: float,
+    ternary: bool,
+    given: Floats | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], Floats]:
     """[N, K], [N] -> integer weights, biases and the weight scale of each output channel.
 
-    A channel's scale is enlarged where its bias would leave the accumulator (section 1).
+    Weights on the grid of the ``given`` scales [N] keep them. A channel's scale is enlarged where
+    its bias would leave the accumulator (section 1).
     """
     # At this scale the exact quotients keep the bound; what rounding may add is taken off.
     room = numerics.ACCUMULATOR_LIMIT - 64 * weight.shape[1] - 2
@@ -87,7 +97,9 @@ def quantize_weights(
         rounded = np.clip(np.round(weight / scale[:, None]), -1, 1).astype(np.int8)
         whole = np.where(large[:, None], rounded, whole)
     else:
-        scale = np.where(dead, dead_scale, np.abs(weight).max(axis=1) / 127)
+        own = given_weight_scale(weight, given)
+        scale = np.abs(weight).max(axis=1) / 127 if own is None else own
+        scale = np.where(dead, dead_scale, scale)
         scale = np.maximum(scale, floor)
         whole = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
     whole_bias = np.round(bias / (scale_in * scale))
@@ -154,6 +166,7 @@ class _Builder:
         expert: int | None = None,
     ) -> None:
         """Quantize the weights called `name` (of one expert, if given)."""
+        given = self.given(f"{name}.weight")
         if expert is None:
             op, weight = name, self.weights[f"{name}.weight"]
             bias = self.weights[f"{name}.bias"]
@@ -162,8 +175,14 @@ class _Builder:
             op = f"{layer}.experts.{expert}.{fc}"
             weight = self.weights[f"{name}.weight"][expert]
             bias = self.weights[f"{name}.bias"][expert]
+            given = None if given is None else given[expert]
         ternary = expert is not None and self.experts == "ternary"
-        self.store(op, weight, bias, scale_in, scale_out, wide, table, ternary)
+        self.store(op, weight, bias, scale_in, scale_out, wide, table, ternary, given)
+
+    def given(self, name: str) -> Floats | None:
+        """Scales of a weight tensor that came with the model."""
+        scale = self.model.given_scales.get(name)
+        return None if scale is None else scale.numpy().astype(np.float64)
 
     def store(
         self,
@@ -175,9 +194,10 @@ class _Builder:
         wide: bool,
         table: npt.NDArray[np.int8] | None = None,
         ternary: bool = False,
+        given: Floats | None = None,
     ) -> None:
         try:
-            whole, whole_bias, scale = quantize_weights(weight, bias, scale_in, ternary)
+            whole, whole_bias, scale = quantize_weights(weight, bias, scale_in, ternary, given)
         except HwmoeError as error:
             raise HwmoeError(f"{op}: {error}") from None
         ratios = scale_in * scale / scale_out
@@ -234,7 +254,9 @@ class _Builder:
             out = self.step(f"{name}.gate.{task}", 32767) * RESIDUAL_HEADROOM
             weight = self.weights[f"{name}.gate"][task]
             no_bias = np.zeros(len(weight))
-            self.store(f"{name}.gate.{task}", weight, no_bias, scale_in, out, wide=True)
+            given = self.given(f"{name}.gate")
+            own = None if given is None else given[task]
+            self.store(f"{name}.gate.{task}", weight, no_bias, scale_in, out, wide=True, given=own)
             ratio = min(out * numerics.EXP15_STEPS, LAST_INDEX)
             shift = numerics.choose_shift([ratio], f"{name}.gate.{task}")
             mult = round(ratio * 2**shift)

@@ -1,0 +1,1 @@
+"""A quantized model as standard ONNX, for any runtime; needs the extra `onnx`."""

@@ -10,7 +10,7 @@ from hwmoe.plan import packing
 from hwmoe.plan.accelerator import MAX_NORM_DIM, AcceleratorConfig
 from hwmoe.plan.isa import Format, Layout, instruction_set
 from hwmoe.plan.packing import ceil_div
-from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.program import QUEUE_DEPTH, MachineSizes
 from hwmoe.quant.numerics import EXP7, EXP15, SHIFTS, IntArray
 
 TOP_SOURCES = (
@@ -158,6 +158,7 @@ def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, i
         ("RES_WORDS", sizes.res_words, "words of int16: residuals"),
         ("Y_WORDS", sizes.y_words, "words of int16: wide results"),
         ("SLOTS", sizes.slots, "tables of token lists"),
+        ("QUEUE_DEPTH", QUEUE_DEPTH, "instructions that wait in front of an engine"),
         ("MAX_STEPS", sizes.max_steps, "instructions of a program"),
         ("MAX_TOKENS", sizes.max_tokens, "tokens of an image"),
         ("MAX_DIM", dim, "channels of a token"),

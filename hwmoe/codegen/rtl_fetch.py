@@ -28,11 +28,6 @@ class _Check:
     flag: str
 
 
-def fields() -> dict[str, dict[str, tuple[int, int]]]:
-    """Lowest bit and bits of the fields of every instruction, common ones included, by opcode."""
-    return {name: dict(format_.layout) for name, format_ in instruction_set().formats.items()}
-
-
 def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[str, str]:
     """File name -> text of `hwmoe_fetch` with every module it needs.
 
@@ -40,8 +35,8 @@ def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[
     """
     _check(acc, sizes)
     files = sources("rtl/machine", ("hwmoe_fetch_images", "hwmoe_fetch_reads"))
-    isa, at = instruction_set(), fields()
-    common = {name: at["loop"][name][0] for name in isa.common}
+    isa = instruction_set()
+    common = {name: isa.formats["loop"].lowest[name] for name in isa.common}
     files["hwmoe_fetch_check.sv"] = render(
         "rtl/machine/hwmoe_fetch_check.sv.j2",
         banner=banner,
@@ -66,9 +61,9 @@ def _check(acc: AcceleratorConfig, sizes: MachineSizes) -> None:
 
 
 def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
-    isa, at = instruction_set(), fields()
+    isa = instruction_set()
     lanes, port = acc.linear.t_in, acc.ports.port_bits
-    loop = {name: low for name, (low, _) in at["loop"].items()}
+    loop = isa.formats["loop"].lowest
     return {
         "port_bits": port,
         "beats": INSTRUCTION_BITS // port,
@@ -80,7 +75,7 @@ def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
         "ops": {name: format_.opcode for name, format_ in isa.formats.items()},
         "common": {name: loop[name] for name in isa.common},
         "loop": loop | {"tokens": loop["tokens_0"]},
-        "layernorm": {name: low for name, (low, _) in at["layernorm"].items()},
+        "layernorm": isa.formats["layernorm"].lowest,
     }
 
 

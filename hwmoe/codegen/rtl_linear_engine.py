@@ -81,19 +81,13 @@ def linear_engine_rtl(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> dict[
     return dict(sorted(files.items()))
 
 
-def act8_grain(acc: AcceleratorConfig) -> int:
-    """Lanes that a bit of act8's write mask stands for: the narrowest of its writers."""
-    attention = acc.attention.head_units * acc.attention.dim_lanes
-    return min(acc.linear.t_epi, attention, acc.layernorm.lanes)
-
-
 def _check(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> None:
     problems = [
         f"{name}={words} is more than the {MAX_WORDS} words that an address reaches"
         for name, words in sizes.items()
         if words > MAX_WORDS
     ]
-    cfg, port, grain = acc.linear, acc.ports.port_bits, act8_grain(acc)
+    cfg, port, grain = acc.linear, acc.ports.port_bits, acc.act8_grain
     if port & (port - 1):
         problems.append(f"port_bits={port} must be a power of two")
     if cfg.t_epi & (cfg.t_epi - 1):
@@ -120,7 +114,7 @@ def _context(acc: AcceleratorConfig) -> dict[str, object]:
         "banner": f"Rendered by hwmoe, number format {FORMAT}.",
         "c": cfg,
         "parts": cfg.t_in // cfg.t_epi,
-        "grain": act8_grain(acc),
+        "grain": acc.act8_grain,
         "w_bits": 8 * cfg.t_in * cfg.w_rows,
         "port_bits": acc.ports.port_bits,
         "param_bits": 64 * cfg.t_epi,

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from hwmoe.codegen.render import render, sources
 from hwmoe.codegen.rtl_attention_engine import attention_engine_rtl
 from hwmoe.codegen.rtl_axi import MAX_STEPS, MAX_WEIGHT_PORTS, axi_rtl
-from hwmoe.codegen.rtl_fetch import fetch_rtl, fields
-from hwmoe.codegen.rtl_linear_engine import act8_grain, linear_engine_rtl
+from hwmoe.codegen.rtl_fetch import fetch_rtl
+from hwmoe.codegen.rtl_linear_engine import linear_engine_rtl
 from hwmoe.codegen.rtl_vector_engine import vector_engine_rtl
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.program import QUEUE_DEPTH, MachineSizes
 from hwmoe.quant.numerics import FORMAT
 
-__all__ = ["TOP", "MachineSizes", "configuration_digest", "fields", "machine_rtl"]
+__all__ = ["TOP", "MachineSizes", "configuration_digest", "machine_rtl"]
 
 TOP = "hwmoe_top"
 
@@ -121,7 +121,7 @@ def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> list[_Memory]:
     """In the order of the bits of a fault."""
     lanes, t_epi = acc.linear.t_in, acc.linear.t_epi
     return [
-        _Memory("act8", 8, lanes, act8_grain(acc), sizes.act8_words, readers=1, writers=4),
+        _Memory("act8", 8, lanes, acc.act8_grain, sizes.act8_words, readers=1, writers=4),
         _Memory("heads", 8, lanes, t_epi, sizes.heads_words, readers=2, writers=1),
         _Memory("res", 16, lanes, lanes, sizes.res_words, readers=2, writers=2),
         _Memory("y", 16, lanes, t_epi, sizes.y_words, readers=3, writers=1),
@@ -129,24 +129,25 @@ def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> list[_Memory]:
 
 
 def _engines(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
-    isa, at = instruction_set(), fields()
+    isa = instruction_set()
     memories = _memories(acc, sizes)
     engines = []
     for number, name in enumerate(isa.engines):
-        own = [op for op, format_ in isa.formats.items() if format_.engine == name]
-        bits = max(low + width for op in own for low, width in at[op].values())
+        own = [format_ for format_ in isa.formats.values() if format_.engine == name]
+        bits = max(low + width for format_ in own for low, width in format_.layout.values())
         engines.append({"number": number, "name": name, "bits": bits})
     return {
         "lanes": acc.linear.t_in,
         "port_bits": acc.ports.port_bits,
         "w_bits": acc.ports.port_bits * acc.ports.w_ports,
         "engines": engines,
+        "queue": QUEUE_DEPTH,
         "memories": memories,
         **{memory.name: memory for memory in memories},
-        "common": {name: at["loop"][name][0] for name in isa.common},
-        "load": {name: low for name, (low, _) in at["load_const"].items()},
+        "common": {name: isa.formats["loop"].lowest[name] for name in isa.common},
+        "load": isa.formats["load_const"].lowest,
         "load_const": isa.formats["load_const"].opcode,
-        "store": {name: low for name, (low, _) in at["store"].items()},
+        "store": isa.formats["store"].lowest,
     }
 
 

@@ -18,6 +18,7 @@ from hwmoe.dse.linear_time import LinearTime
 from hwmoe.dse.memory_time import OffChip
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step, steady_cycles
+from hwmoe.plan.tokens import unpack_counters
 
 _ENGINES = instruction_set().engines
 _LINEAR = _ENGINES.index("linear")
@@ -80,9 +81,9 @@ def predict_machine(
             engines.append(LinearFront(number, clock, engines, trace, memory, linear))
         else:
             engines.append(SimpleEngine(number, clock, engines, trace, memory, acc, latency))
-    packed = b"".join(program.loop[f"tokens_{i}"].to_bytes(4, "little") for i in range(7))
+    initial = unpack_counters(program.loop)
     for number, engine in enumerate(engines):
-        engine.tokens = [packed[len(engines) * other + number] for other in range(len(engines))]
+        engine.tokens = [initial[len(engines) * other + number] for other in range(len(engines))]
 
     def instruction(step: int, image: int) -> Instruction:
         found = program.steps[step]

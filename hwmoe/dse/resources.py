@@ -8,7 +8,6 @@ from functools import cache
 
 from hwmoe.codegen.rtl_layernorm import ROWS
 from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM
-from hwmoe.codegen.rtl_vector_engine import act8_grain
 from hwmoe.dse.memory_time import DEPTH
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.board import Board
@@ -81,7 +80,7 @@ def block_rams(acc: AcceleratorConfig, sizes: MachineSizes) -> float:
 def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int, int, int]]:
     """(how many, bits, words) of every memory in block RAM."""
     linear, attention, norm = acc.linear, acc.attention, acc.layernorm
-    lanes, t_epi, grain = linear.t_in, linear.t_epi, act8_grain(acc)
+    lanes, t_epi, grain = linear.t_in, linear.t_epi, acc.act8_grain
     yield lanes // grain, 8 * grain, sizes.act8_words
     yield lanes // t_epi, 8 * t_epi, sizes.heads_words
     yield 1, 16 * lanes, sizes.res_words

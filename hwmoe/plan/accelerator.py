@@ -118,6 +118,12 @@ class AcceleratorConfig(BaseModel):
     ports: PortsConfig = PortsConfig()
     stages: Annotated[int, Field(ge=1, le=8)] = 1
 
+    @property
+    def act8_grain(self) -> int:
+        """Lanes of act8 under one bit of a write mask: the narrowest of its writers."""
+        attention = self.attention.head_units * self.attention.dim_lanes
+        return min(self.linear.t_epi, attention, self.layernorm.lanes)
+
     @model_validator(mode="after")
     def _compatible(self) -> AcceleratorConfig:
         if self.linear.t_in % self.attention.dim_lanes:

@@ -19,10 +19,8 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan.effects import LISTS, Words, effects
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import LINEAR_FLAGS, ceil_div
-from hwmoe.plan.program import Program, Step
-
-QUEUE = 8
-"""Instructions that wait in front of an engine."""
+from hwmoe.plan.program import QUEUE_DEPTH, Program, Step
+from hwmoe.plan.tokens import unpack_counters
 
 MOST_PROBLEMS = 20
 _FLAG = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
@@ -118,8 +116,7 @@ class _Follower:
         self.program, self.task = program, task
         self.stages = program.loop["stages"]
         self.images = self.stages + 1
-        packed = [program.loop[f"tokens_{i}"].to_bytes(4, "little") for i in range(7)]
-        initial = b"".join(packed)[: _ENGINES**2]
+        initial = unpack_counters(program.loop)
         # Counters as queues: the clock at the end of each instruction that signalled.
         self.tokens = [deque([np.zeros(_ENGINES, np.int64)] * n) for n in initial]
         self.found: list[str] = []
@@ -151,7 +148,7 @@ class _Follower:
         pending = next(source, None)
         while True:
             moved = False
-            while pending and len(queues[pending.step.engine]) < QUEUE:
+            while pending and len(queues[pending.step.engine]) < QUEUE_DEPTH:
                 queues[pending.step.engine].append(pending)
                 pending, moved = next(source, None), True
             for engine, queue in enumerate(queues):
@@ -192,7 +189,7 @@ class _Follower:
     # --- data: in fetch order, what each word holds ---------------------------------------------
 
     def _check_data(self, done: list[_Instance]) -> None:
-        memories = {m: self.program.sizes.words(m) for m in ("act8", "heads", "res", "y")}
+        memories = self.program.sizes.memories()
         memories[LISTS] = self.program.sizes.slots
         self.ordered = {(one.step.engine, one.order): one for one in done}
         # [kind of access, words]: order of the last write, the engine, its image; last reads.

@@ -11,14 +11,13 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.chain import Chain
 from hwmoe.plan.image import IMAGE_HEADER
-from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.layout import Tiles, sized_for
 from hwmoe.plan.memory import Memory, NoMemory
 from hwmoe.plan.order import merge
 from hwmoe.plan.packing import LINEAR_FLAGS, pad_up
 from hwmoe.plan.places import Places
 from hwmoe.plan.program import Program, Step
-from hwmoe.plan.tokens import synchronize
+from hwmoe.plan.tokens import pack_counters, synchronize
 from hwmoe.quant.quantized import QuantizedModel
 
 MAX_STEPS = 8192
@@ -60,18 +59,10 @@ def _compile(model: QuantizedModel, acc: AcceleratorConfig, memory: Memory) -> P
         "spare": 0,
         "image_bytes": pad_up(IMAGE_HEADER + image_words * acc.linear.t_in, IMAGE_HEADER),
         "logit_bytes": pad_up(2 * max(classes), IMAGE_HEADER),
-        **_counter_fields(counters),
+        **pack_counters(counters),
     }
     joined = memory.joined()
     return Program(acc, sizes, loop, tuple(steps), classes, *joined, image_words)
-
-
-def _counter_fields(counters: list[int]) -> dict[str, int]:
-    """Initial token counters, four a word."""
-    words = instruction_set().formats["loop"].fields
-    names = [name for name in words if name.startswith("tokens_")]
-    data = bytes(counters).ljust(4 * len(names), b"\0")
-    return {n: int.from_bytes(data[4 * i : 4 * i + 4], "little") for i, n in enumerate(names)}
 
 
 def _kernel_state(order: list[Step], region: int, tables: Mapping[str, int]) -> Iterator[Step]:

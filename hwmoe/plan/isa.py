@@ -31,6 +31,11 @@ class Format:
     fields: tuple[str, ...]
     layout: Layout
 
+    @property
+    def lowest(self) -> dict[str, int]:
+        """Field name -> its lowest bit."""
+        return {name: low for name, (low, _) in self.layout.items()}
+
 
 @dataclass(frozen=True)
 class InstructionSet:

@@ -25,7 +25,7 @@ class Footprints:
 
     def __init__(self, sizes: MachineSizes, kinds: int = 1) -> None:
         self.kinds = kinds
-        memories = {name: sizes.words(name) for name in ("act8", "heads", "res", "y")}
+        memories = sizes.memories()
         memories[LISTS] = sizes.slots
         self.written: Table = {m: np.full((kinds, n), -1, np.int64) for m, n in memories.items()}
         self.read: Table = {m: np.full((kinds, n), -1, np.int64) for m, n in memories.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -15,10 +15,28 @@ ITERATIONS = 3
 """After so many the pattern repeats: what an iteration waits for lies at most one before it."""
 
 
+def pack_counters(counters: Sequence[int]) -> dict[str, int]:
+    """Initial token counters, 8 bits each, as fields of `loop`."""
+    names = _counter_fields()
+    data = bytes(counters).ljust(4 * len(names), b"\0")
+    return {n: int.from_bytes(data[4 * i : 4 * i + 4], "little") for i, n in enumerate(names)}
+
+
+def unpack_counters(loop: Mapping[str, int]) -> list[int]:
+    """The inverse of `pack_counters`: a counter for every ordered pair of engines."""
+    packed = b"".join(loop[name].to_bytes(4, "little") for name in _counter_fields())
+    return list(packed[: len(instruction_set().engines) ** 2])
+
+
+def _counter_fields() -> list[str]:
+    fields = instruction_set().formats["loop"].fields
+    return [name for name in fields if name.startswith("tokens_")]
+
+
 def synchronize(
     steps: Sequence[Step], acc: AcceleratorConfig, sizes: MachineSizes
 ) -> tuple[list[Step], list[int]]:
-    """The steps with `wait`, `signal` and `after`, and the 25 initial counters.
+    """The steps with `wait`, `signal` and `after`, and the initial counters.
 
     A step waits for the last instruction of every other engine that it must come after, unless
     its own engine has waited for that one or a later one before. The program runs in a loop, so

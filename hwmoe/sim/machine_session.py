@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmoe.errors import HwmoeError
+from hwmoe.plan.program import MEMORIES
 from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.machine_build import read_channels
 from hwmoe.sim.machine_image import MemoryImage
@@ -25,7 +26,6 @@ from hwmoe.sim.machine_library import (
     FINISHED,
     INTERRUPT,
     LIMIT,
-    MEMORIES,
     MOST_ERRORS,
     NO_ADDRESS,
     POLLED_DONE,

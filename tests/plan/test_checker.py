@@ -17,7 +17,9 @@ from hwmoe.plan.accelerator import (
 )
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.compiler import compile_model
+from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step
+from hwmoe.plan.tokens import pack_counters, unpack_counters
 
 SHAPES = {
     "as it is": {},
@@ -87,8 +89,7 @@ def dropped_pair(program: Program) -> Iterator[tuple[Step, Program]]:
 
 
 def initial(program: Program, giver: int, taker: int) -> int:
-    pair = 5 * giver + taker
-    return program.loop[f"tokens_{pair // 4}"] >> 8 * (pair % 4) & 0xFF
+    return unpack_counters(program.loop)[len(instruction_set().engines) * giver + taker]
 
 
 def test_a_missing_pair_of_wait_and_signal_is_an_order_that_nothing_enforces() -> None:
@@ -106,9 +107,7 @@ def test_a_missing_pair_of_wait_and_signal_is_an_order_that_nothing_enforces() -
 
 FAULTS: dict[str, tuple[Callable[[Program], Program], str]] = {
     "deadlock": (
-        lambda p: replace(
-            p, loop={**p.loop, **dict.fromkeys([f"tokens_{i}" for i in range(7)], 0)}
-        ),
+        lambda p: replace(p, loop={**p.loop, **pack_counters([])}),
         "deadlock: waiting for ever are step",
     ),
     "range": (

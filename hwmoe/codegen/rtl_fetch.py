@@ -41,6 +41,7 @@ def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[
         "rtl/machine/hwmoe_fetch_check.sv.j2",
         banner=banner,
         common=common,
+        engines=len(acc.engines),
         formats=_formats(isa, acc, sizes),
     )
     files[f"{TOP}.sv"] = render(f"rtl/machine/{TOP}.sv.j2", **_context(acc, sizes), banner=banner)
@@ -65,6 +66,7 @@ def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
     lanes, port = acc.linear.t_in, acc.ports.port_bits
     loop = isa.formats["loop"].lowest
     return {
+        "engines": len(acc.engines),
         "port_bits": port,
         "beats": INSTRUCTION_BITS // port,
         "beat_bits": log2_ceil(port // 8),
@@ -95,7 +97,7 @@ def _formats(
             ],
         }
         for name, format_ in isa.formats.items()
-        if format_.engine in isa.engines
+        if format_.engine in acc.engines
     ]
 
 
@@ -119,17 +121,19 @@ def _limits(lanes: int, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
     res, y, tokens = sizes.res_words, sizes.y_words, sizes.max_tokens
     slot, expert = most("slot", sizes.slots - 1), most("expert", sizes.max_experts - 1)
     shift = log2_ceil(lanes)
+    linear = [
+        first("src", act8),
+        first("dst", max(act8, heads, y)),
+        most("n_tok", tokens),
+        slot,
+        expert,
+    ]
     return {
         "load_image": [([("dst", 0), ("words", 0)], act8, _ADDRESS)],
         "load_const": [([("dst", 0), ("words", 0)], res, _ADDRESS)],
         "layernorm": [first("src", res), first("dst", act8), most("n_tok", tokens)],
-        "linear": [
-            first("src", act8),
-            first("dst", max(act8, heads, y)),
-            most("n_tok", tokens),
-            slot,
-            expert,
-        ],
+        "linear": linear,
+        "expert": linear,
         "attention": [
             *(first(name, heads) for name in "qkv"),
             first("dst", act8),

@@ -107,6 +107,7 @@ def _sizes(acc: AcceleratorConfig, sizes: TableSizes) -> dict[str, object]:
         "mul": mul,
         "shift": shift,
         "settle": add_settle(acc.linear.t_in),
+        "units": len(acc.linears),
         "slots": sizes.slots,
         "expert_w": expert_w,
         "tokens": sizes.max_tokens,

@@ -49,7 +49,8 @@ def _compile(model: QuantizedModel, acc: AcceleratorConfig, memory: Memory) -> P
             f"{MAX_STEPS} that the machine counts; use fewer stages"
         )
     order = merge(chain.stages, acc, sizes, share)
-    order = list(_kernel_state(order, tiles.loaded * c.tokens, chain.tables))
+    regions = {"linear": tiles.loaded * c.tokens, "expert": tiles.expert * c.tokens}
+    order = list(_kernel_state(order, regions, chain.tables))
     steps, counters = synchronize(order, acc, sizes)
     image_words = c.patches * tiles.patch
     classes = tuple(task.classes for task in c.tasks)
@@ -65,25 +66,28 @@ def _compile(model: QuantizedModel, acc: AcceleratorConfig, memory: Memory) -> P
     return Program(acc, sizes, loop, tuple(steps), classes, *joined, image_words)
 
 
-def _kernel_state(order: list[Step], region: int, tables: Mapping[str, int]) -> Iterator[Step]:
-    """What the linear kernel keeps from command to command, decided in the final order.
+def _kernel_state(
+    order: list[Step], regions: Mapping[str, int], tables: Mapping[str, int]
+) -> Iterator[Step]:
+    """What a linear kernel keeps from command to command, decided in the final order.
 
-    Inputs that only one command uses alternate between two regions, so that the next is loaded
-    while the present one is read. `tables` tells which GELU table a step needs: it is
-    loaded unless the last one loaded, by this stage, is the same.
+    Inputs that only one command uses alternate between two `regions`, of so many words, so that the
+    next is loaded while the present one is read. `tables` tells which GELU table a step needs: it
+    is loaded unless the last one loaded, by this stage, is the same.
     """
     flag = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
-    turn, held = 0, (-1, -1)
+    turn, held = dict.fromkeys(regions, 0), dict.fromkeys(regions, (-1, -1))
     for step in order:
-        if step.kind != "linear":
+        if step.kind not in regions:
             yield step
             continue
         fields = dict(step.fields)
         if fields["x_base"] < 0:
-            fields["x_base"], turn = turn * region, 1 - turn
+            fields["x_base"] = turn[step.kind] * regions[step.kind]
+            turn[step.kind] = 1 - turn[step.kind]
         if step.name in tables:
             needs = (fields["stage"], tables[step.name])
-            if needs != held:
+            if needs != held[step.kind]:
                 fields["flags"] |= flag["load_table"]
-                held = needs
+                held[step.kind] = needs
         yield replace(step, fields=fields)

@@ -98,6 +98,7 @@ _EFFECTS = {
     "load_const": _load_const,
     "layernorm": _layernorm,
     "linear": _linear,
+    "expert": _linear,
     "attention": _attention,
     "add": _add,
     "gate": _gate,

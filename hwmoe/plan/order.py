@@ -82,7 +82,7 @@ def merge(
         stage = -stage
         step = left[stage][at[stage]]
         end = first + cycles(step, acc, share)
-        free[step.engine] = end - (_OVERHEAD if step.kind == "linear" else 0)
+        free[step.engine] = end - (_OVERHEAD if step.kind in acc.linears else 0)
         times.leave(found[stage][at[stage]], end)
         order.append(step)
         at[stage] += 1
@@ -94,7 +94,7 @@ def cycles(step: Step, acc: AcceleratorConfig, share: int) -> int:
 
 
 def _linear(step: Step, acc: AcceleratorConfig, share: int) -> int:
-    f, cfg = step.fields, acc.linear
+    f, cfg = step.fields, acc.linears[step.kind]
     rows = min(share, f["n_list"]) if f["list_mode"] else f["n_list"]
     beats = cfg.t_out // (cfg.w_rows * (4 if f["flags"] & _TERNARY else 1))
     passes = f["in_tiles"] * f["out_tiles"] * max(ceil_div(rows, cfg.t_tok), beats)
@@ -131,6 +131,7 @@ def _store(step: Step, acc: AcceleratorConfig, share: int) -> int:
 
 _CYCLES = {
     "linear": _linear,
+    "expert": _linear,
     "attention": _attention,
     "layernorm": _layernorm,
     "add": _add,

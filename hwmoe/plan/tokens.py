@@ -22,10 +22,10 @@ def pack_counters(counters: Sequence[int]) -> dict[str, int]:
     return {n: int.from_bytes(data[4 * i : 4 * i + 4], "little") for i, n in enumerate(names)}
 
 
-def unpack_counters(loop: Mapping[str, int]) -> list[int]:
-    """The inverse of `pack_counters`: a counter for every ordered pair of engines."""
+def unpack_counters(loop: Mapping[str, int], engines: int) -> list[int]:
+    """The inverse of `pack_counters`: a counter for every ordered pair of so many engines."""
     packed = b"".join(loop[name].to_bytes(4, "little") for name in _counter_fields())
-    return list(packed[: len(instruction_set().engines) ** 2])
+    return list(packed[: engines**2])
 
 
 def _counter_fields() -> list[str]:
@@ -43,8 +43,8 @@ def synchronize(
     this is followed over several iterations and the last is taken; what it waits for of the
     iteration before are the counters that the first iteration must find.
     """
-    engines = len(instruction_set().engines)
-    linear = instruction_set().engines.index("linear")
+    engines = len(acc.engines)
+    linears = [acc.engines.index(name) for name in acc.linears]
     found = [effects(step, acc) for step in steps]
     last = Footprints(sizes, engines)
     waited = [[-1] * engines for _ in range(engines)]  # [me][from]: number of the step waited for
@@ -67,8 +67,8 @@ def synchronize(
                     signal[number % len(steps)] |= 1 << me
                     initial[other * engines + me] += number < begin
             own = int(last.source(found[index])[me])
-            if final and me == linear and own >= 0:
-                after[index] = _distance(place, index, own, begin, len(steps))
+            if final and me in linears and own >= 0:
+                after[index] = _distance(place, me, index, own, begin, len(steps))
             last.leave(found[index], begin + index, me)
     made = [
         replace(step, fields=dict(step.fields, wait=w, signal=s, after=a))
@@ -88,15 +88,15 @@ def _places(steps: Sequence[Step], engines: int) -> tuple[list[int], list[int]]:
 
 
 def _distance(
-    places: tuple[list[int], list[int]], index: int, number: int, begin: int, size: int
+    places: tuple[list[int], list[int]], engine: int, index: int, number: int, begin: int, size: int
 ) -> int:
-    """Linear instructions from the one with `number` to step `index`; 0 if none can be so near.
+    """Instructions of its engine from the one with `number` to step `index`; 0 if none can be so
+    near.
 
     Further than the engine ever runs ahead means no wait: 255 is the field's largest.
     """
     place, counts = places
-    linear = instruction_set().engines.index("linear")
     gap = place[index] - place[number % size]
     if number < begin:
-        gap += counts[linear]
+        gap += counts[engine]
     return gap if gap <= 255 else 0

@@ -148,7 +148,8 @@ class Machine:
                 session.write(registers.INTERRUPT_STATUS, 1)  # toggles it: acknowledged
                 if not session.read(registers.CONTROL) & registers.DONE:
                     raise SimulationFault("the interrupt came and ap_done is not set")
-            status = {name: session.read(at) for name, at in registers.status_registers().items()}
+            readable = registers.status_registers(totals.engines)
+            status = {name: session.read(at) for name, at in readable.items()}
             if not tolerate_errors:
                 _raise_errors(status, errors)
             session.advance(options.capture_delay + 1)  # of a step that ended with the run
@@ -160,7 +161,7 @@ class Machine:
                 step_clipped=[session.read(registers.step_clipped(step)) for step in range(steps)],
                 engine_cycles={
                     engine: dict(zip(STATES, totals.states[i], strict=True))
-                    for i, engine in enumerate(ENGINES)
+                    for i, engine in enumerate(ENGINES[: totals.engines])
                 },
                 mac_cycles=totals.mac,
                 events=events,
@@ -196,7 +197,7 @@ def diagnosis(session: MachineSession, step_name: StepName = str) -> str:
     totals = session.totals()
     events, _, errors = session.lists()
     lines = [f"In cycle {session.cycle} of the simulation (started in {totals.since}):"]
-    for i, engine in enumerate(ENGINES):
+    for i, engine in enumerate(ENGINES[: totals.engines]):
         mine = events[events["engine"] == i]
         begun, done = mine[mine["done"] == 0], mine[mine["done"] == 1]
         text = f"  {engine}: {STATES[totals.state[i]]}, {len(done)} steps complete"

@@ -12,7 +12,7 @@ from hwmoe.sim.library import load_library
 
 RUNNING, FINISHED, BREACH, BROKEN = range(4)  # Status
 LIMIT, INTERRUPT, POLLED_DONE = range(3)  # Until
-ENGINES = instruction_set().engines
+ENGINES = instruction_set().engines  # a machine has Totals.engines of them
 STATES = ("idle", "waiting", "running", "held")  # held: running, but off-chip memory is awaited
 WINDOW_CYCLES = 1024
 MOST_ERRORS = 64
@@ -69,6 +69,7 @@ class Totals(ctypes.Structure):
         ("mac", ctypes.c_int64),
         ("states", ctypes.c_int64 * len(STATES) * len(ENGINES)),
         ("state", ctypes.c_int32 * len(ENGINES)),
+        ("engines", ctypes.c_int32),
         ("interrupt", ctypes.c_int32),
     )
 

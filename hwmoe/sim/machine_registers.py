@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwmoe.codegen.rtl_axi import (
     CONTROL_BITS,
     ERRORS,
-    Register,
+    LEAST_ENGINES,
     pointer_names,
     register_map,
     step_clipped,
@@ -13,9 +13,9 @@ from hwmoe.codegen.rtl_axi import (
 
 __all__ = ["ERRORS", "step_clipped"]
 
-_FIXED: dict[str, Register] = {register.name: register for register in register_map(1)}
+_FIXED = {register.name: register.offset for register in register_map(1)}
 CONTROL, GLOBAL_INTERRUPT, INTERRUPT_ENABLE, INTERRUPT_STATUS = (
-    _FIXED[name].offset
+    _FIXED[name]
     for name in ("control", "global_interrupt", "interrupt_enable", "interrupt_status")
 )
 START, DONE = (1 << CONTROL_BITS[name] for name in ("ap_start", "ap_done"))
@@ -32,13 +32,13 @@ def n_images(w_ports: int) -> int:
     return next(r.offset for r in register_map(w_ports) if r.name == "n_images")
 
 
-def status_registers() -> dict[str, int]:
+def status_registers(engines: int = LEAST_ENGINES) -> dict[str, int]:
     """Name -> address of all that can only be read; counts of an engine as `linear_running`.
 
     A register of 64 bits counts as two: `cycles_low` and `cycles_high`.
     """
     found: dict[str, int] = {}
-    for register in _FIXED.values():
+    for register in register_map(1, engines):
         if not register.writable:
             halves = ("",) if register.bits == 32 else ("_low", "_high")
             names = (register.name + half for half in halves)

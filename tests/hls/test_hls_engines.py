@@ -17,7 +17,8 @@ from hwmoe.sim.csim import CSim
 
 Make = Callable[[str], CSim]
 ISA = instruction_set()
-LOAD, LINEAR, ATTENTION, VECTOR, STORE = range(len(ISA.engines))
+ENGINES = ISA.engines[:-1]  # of these machines
+LOAD, LINEAR, ATTENTION, VECTOR, STORE = range(len(ENGINES))
 COUNTER = 255
 
 
@@ -37,10 +38,10 @@ def copy(program: Assembler, dst: int, **common: int) -> int:
 
 def tokens(**counters: int) -> dict[str, int]:
     """Fields of `loop` from initial counters such as load_vector=2."""
-    counts = [0] * len(ISA.engines) ** 2
+    counts = [0] * len(ENGINES) ** 2
     for name, value in counters.items():
-        first, to = (ISA.engines.index(part) for part in name.split("_"))
-        counts[first * len(ISA.engines) + to] = value
+        first, to = (ENGINES.index(part) for part in name.split("_"))
+        counts[first * len(ENGINES) + to] = value
     return pack_counters(counts)
 
 

@@ -26,7 +26,7 @@ from hwmoe.sim.csim import CSim
 from hwmoe.sim.hls import run_hls
 
 TASKS = [0, 1, 1, 0, 1]
-ENGINES = len(instruction_set().engines)
+ENGINES = len(instruction_set().engines) - 1  # of these machines
 
 
 def machine(stages: int) -> AcceleratorConfig:
@@ -78,7 +78,7 @@ def without_token(program: Program, index: int, source: int) -> Program:
         return [i for i, s in found if s.engine == engine and s.fields[field] >> other & 1]
 
     waits, signals = places(me, "wait", source), places(source, "signal", me)
-    counters, pair = unpack_counters(program.loop), source * ENGINES + me
+    counters, pair = unpack_counters(program.loop, ENGINES), source * ENGINES + me
     held, turn = counters[pair], waits.index(index)
     counters[pair] -= turn < held
     loop = dict(program.loop) | pack_counters(counters)

@@ -21,6 +21,8 @@ from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step
 from hwmoe.plan.tokens import pack_counters, unpack_counters
 
+ENGINES = len(instruction_set().engines) - 1  # of these machines
+
 SHAPES = {
     "as it is": {},
     "dense": {"moe_layers": ()},
@@ -89,7 +91,7 @@ def dropped_pair(program: Program) -> Iterator[tuple[Step, Program]]:
 
 
 def initial(program: Program, giver: int, taker: int) -> int:
-    return unpack_counters(program.loop)[len(instruction_set().engines) * giver + taker]
+    return unpack_counters(program.loop, ENGINES)[ENGINES * giver + taker]
 
 
 def test_a_missing_pair_of_wait_and_signal_is_an_order_that_nothing_enforces() -> None:

@@ -16,7 +16,6 @@ from hwmoe.plan.tokens import pack_counters
 SIZES = MachineSizes(64, 64, 64, 64, 4, 16, 40, 100)
 PROGRAM, PARAMS, IMAGES = 0x1_0000_1000, 0x7_0000_2000, 0x2_0003_0000
 LANES = 16
-ENGINES = len(instruction_set().engines)
 LIMIT = 100_000  # cycles of a run
 
 
@@ -25,6 +24,9 @@ def config(port_bits: int) -> AcceleratorConfig:
     return AcceleratorConfig(
         linear=linear, ports=PortsConfig(port_bits=port_bits, w_ports=512 // port_bits)
     )
+
+
+ENGINES = len(config(64).engines)
 
 
 def word(op: str, **given: int) -> bytes:

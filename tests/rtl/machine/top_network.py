@@ -198,7 +198,7 @@ def encode(op: str, given: dict[str, int]) -> bytes:
 
 
 def program(body: list[Step], stages: int) -> bytes:
-    engines = len(instruction_set().engines)
+    engines = len(SMALL.engines)
     counts = [0] * engines**2
     counts[engines * 1 + 0] = counts[engines * 3 + 0] = counts[engines * 4 + 1] = 1
     counts[engines * 3 + 1] = stages - 1  # the first iteration has no row 0 of an image before it

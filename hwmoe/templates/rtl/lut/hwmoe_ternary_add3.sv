@@ -12,8 +12,10 @@ module hwmoe_ternary_add3 #(
   localparam int BLOCKS = (W + 7) / 8;
 
   logic [8*BLOCKS-1:0] below, add;  // below: the carry of the bit below, saved
+  /* verilator lint_off UNUSEDSIGNAL */  // the rest of the last block, and the carry of the highest bit
   logic [8*BLOCKS-1:0] total, chain;
   logic [W:0] saved;
+  /* verilator lint_on UNUSEDSIGNAL */
 
   assign saved[0] = carries[1];
 

@@ -11,7 +11,9 @@ module hwmoe_ternary_pair (
   localparam int BLOCKS = (W + 7) / 8;
 
   logic [8*BLOCKS-1:0] select, add;
+  /* verilator lint_off UNUSEDSIGNAL */  // the rest of the last block
   logic [8*BLOCKS-1:0] total, carries;
+  /* verilator lint_on UNUSEDSIGNAL */
 
   generate
     for (genvar b = 0; b < 8 * BLOCKS; b++) begin : g_bit

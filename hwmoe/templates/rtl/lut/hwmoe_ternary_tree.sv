@@ -48,7 +48,10 @@ module hwmoe_ternary_tree #(
       localparam int ABOVE = (l > 0) ? terms(l - 1) : 1;
 
       logic [N*W-1:0] sums, sums_q;
-      logic [N-1:0] owed, owed_q;
+      logic [N-1:0] owed;
+      /* verilator lint_off UNUSEDSIGNAL */  // at the end nothing is owed
+      logic [N-1:0] owed_q;
+      /* verilator lint_on UNUSEDSIGNAL */
 
       for (genvar k = 0; k < N; k++) begin : g_term
         if (l == 0) begin : g_pair

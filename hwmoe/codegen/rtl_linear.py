@@ -170,7 +170,7 @@ def _fields(x_bits: int) -> list[_Field]:
     for name, bits in LINEAR_COMMAND:
         if name == "flags":
             fields += [_Field(flag, 1, low + bit) for bit, flag in enumerate(LINEAR_FLAGS)]
-        elif name != "reserved":
+        elif name != "unit":
             fields.append(_Field(name, cut.get(name, bits), low))
         low += bits
     return fields

@@ -147,7 +147,7 @@ def _command() -> list[str]:
     """The kernel's command from the highest bit down."""
     terms = []
     for name, bits in reversed(LINEAR_COMMAND):
-        if name == "reserved":
+        if name == "unit":
             terms.append(f"{bits}'b0")
         elif name == "flags":
             terms.append(f"{bits - len(LINEAR_FLAGS)}'b0")

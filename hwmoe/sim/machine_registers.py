@@ -15,8 +15,7 @@ __all__ = ["ERRORS", "step_clipped"]
 
 _FIXED = {register.name: register.offset for register in register_map(1)}
 CONTROL, GLOBAL_INTERRUPT, INTERRUPT_ENABLE, INTERRUPT_STATUS = (
-    _FIXED[name]
-    for name in ("control", "global_interrupt", "interrupt_enable", "interrupt_status")
+    _FIXED[name] for name in ("control", "global_interrupt", "interrupt_enable", "interrupt_status")
 )
 START, DONE = (1 << CONTROL_BITS[name] for name in ("ap_start", "ap_done"))
 

@@ -25,9 +25,7 @@ pytestmark = pytest.mark.xdist_group("ternary_rtl")
 
 TOP = "hwmoe_expert"
 CONFIGS = {
-    "eight": LinearConfig(
-        t_in=8, t_out=16, t_tok=2, t_epi=8, w_rows=1, max_tokens=33, x_words=256
-    ),
+    "eight": LinearConfig(t_in=8, t_out=16, t_tok=2, t_epi=8, w_rows=1, max_tokens=33, x_words=256),
     "sixteen": LinearConfig(
         t_in=16, t_out=24, t_tok=1, t_epi=8, w_rows=2, max_tokens=130, x_words=2048
     ),

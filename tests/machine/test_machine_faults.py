@@ -12,6 +12,7 @@ from planted import FAULTS, Chosen, faulty_rtl
 from small_models import Small, small
 from whole_cases import LANES, build, louder
 
+from hwmoe.plan.accelerator import LinearConfig
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.fit import largest
 from hwmoe.plan.program import Program
@@ -38,7 +39,7 @@ def tied(model: QuantizedModel) -> QuantizedModel:
 
 @cache
 def net() -> Small:
-    return small(top_k=1)
+    return small("ternary", top_k=1)
 
 
 @cache
@@ -49,7 +50,8 @@ def models() -> dict[str, QuantizedModel]:
 
 @cache
 def programs() -> dict[str, Program]:
-    acc = LANES["narrow"].model_copy(update={"stages": 2})
+    expert = LinearConfig(t_in=8, t_out=16, t_epi=4, w_rows=2)
+    acc = LANES["narrow"].model_copy(update={"stages": 2, "expert": expert})
     return {name: compile_model(model, acc) for name, model in models().items()}
 
 

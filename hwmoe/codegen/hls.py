@@ -10,7 +10,7 @@ from hwmoe.plan import packing
 from hwmoe.plan.accelerator import MAX_NORM_DIM, AcceleratorConfig
 from hwmoe.plan.isa import Format, Layout, instruction_set
 from hwmoe.plan.packing import ceil_div
-from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.program import QUEUE_DEPTH, MachineSizes
 from hwmoe.quant.numerics import EXP7, EXP15, SHIFTS, IntArray
 
 TOP_SOURCES = (
@@ -81,6 +81,7 @@ def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, Any]:
             {"name": f"FLAG_{name.upper()}", "mask": 1 << bit}
             for bit, name in enumerate(packing.LINEAR_FLAGS)
         ],
+        "units": list(acc.linears.values()),
         "w_ports": range(acc.ports.w_ports),
         "pointers": _pointers(acc.ports.w_ports),
         "n_images_offset": hex(_FIRST_POINTER + _POINTER_BYTES * (4 + acc.ports.w_ports)),
@@ -88,11 +89,11 @@ def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, Any]:
         "instruction_words": isa.words,
         "engines": [
             {"name": f"ENGINE_{name.upper()}", "value": number, "word": name}
-            for number, name in enumerate(isa.engines)
+            for number, name in enumerate(acc.engines)
         ],
         "list_modes": _values("LIST_", isa.list_modes),
         "spaces": _values("SPACE_", trace_spaces()),
-        "instructions": [_instruction(f, isa.engines) for f in isa.formats.values()],
+        "instructions": [_instruction(f, acc.engines) for f in isa.formats.values()],
         "decoded": [
             _decoder("common", "What all instructions have.", isa.common, loop.layout),
             *(_decoder(f.name, f.doc, f.fields, f.layout) for f in isa.formats.values()),
@@ -124,21 +125,20 @@ SCALARS = (
 
 def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, int, str]]:
     lin, att = acc.linear, acc.attention
+    t_out = max(cfg.t_out for cfg in acc.linears.values())
+    x_words = sum(cfg.x_words for cfg in acc.linears.values())
     dim = min(MAX_NORM_DIM, acc.layernorm.lanes * acc.layernorm.max_tiles)
     return (
         ("T_IN", lin.t_in, "input channels a word and a cycle"),
-        ("T_OUT", lin.t_out, "output channels a cycle"),
+        ("T_OUT", t_out, "output channels a cycle"),
         ("T_TOK", lin.t_tok, "tokens a cycle"),
         ("T_EPI", lin.t_epi, "output channels a beat of results"),
         ("W_ROWS", lin.w_rows, "output channels a beat of int8 weights; 4 times as many ternary"),
         ("W_LANES", lin.t_in * lin.w_rows, "bytes a beat of weights"),
-        ("WEIGHT_BEATS", lin.t_out // lin.w_rows, "beats a tile of int8 weights"),
-        ("TERNARY_BEATS", lin.t_out // (4 * lin.w_rows), "beats a tile of ternary weights"),
-        ("TILE_CHUNKS", lin.t_out // lin.t_epi, "chunks of T_EPI channels an output tile"),
         ("WORD_CHUNKS", lin.t_in // lin.t_epi, "chunks of T_EPI channels a word"),
         ("MAX_LIST", lin.max_tokens, "listed tokens of one command"),
         ("GROUPS", ceil_div(lin.max_tokens, lin.t_tok), "groups of T_TOK listed tokens"),
-        ("X_WORDS", lin.x_words, "words of the linear kernel's activation memory"),
+        ("X_WORDS", x_words, "words of the linear kernel's activation memory"),
         ("X_COPIES", ceil_div(lin.t_tok, 2), "copies of it: two ports each"),
         ("ACC_DISTANCE", _ACC_DISTANCE, "cycles until an accumulator may be read again"),
         ("SHIFT_BASE", SHIFTS[0], "the least shift of a rescaling"),
@@ -158,6 +158,7 @@ def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, i
         ("RES_WORDS", sizes.res_words, "words of int16: residuals"),
         ("Y_WORDS", sizes.y_words, "words of int16: wide results"),
         ("SLOTS", sizes.slots, "tables of token lists"),
+        ("QUEUE_DEPTH", QUEUE_DEPTH, "instructions that wait in front of an engine"),
         ("MAX_STEPS", sizes.max_steps, "instructions of a program"),
         ("MAX_TOKENS", sizes.max_tokens, "tokens of an image"),
         ("MAX_DIM", dim, "channels of a token"),

@@ -15,6 +15,7 @@ MAX_WEIGHT_PORTS = 15  # 0x10 to 0x100
 MAX_STEPS = 12288  # 0x4000 to 0x10000
 NO_STEP = 0xFFFF  # the error step of what belongs to no step
 STEP_CLIPPED = 0x4000
+LEAST_ENGINES = len(instruction_set().engines) - 1  # the last one is not on every machine
 
 # Bits of `control`; ap_done and ap_ready are also those of interrupt enable and status.
 CONTROL_BITS = {"ap_start": 0, "ap_done": 1, "ap_idle": 2, "ap_ready": 3, "auto_restart": 7}
@@ -70,7 +71,7 @@ def pointer_names(weight_ports: int) -> tuple[str, ...]:
     return (*_POINTERS, *(f"weights_{p}" for p in range(weight_ports)))
 
 
-def register_map(weight_ports: int) -> tuple[Register, ...]:
+def register_map(weight_ports: int, engines: int = LEAST_ENGINES) -> tuple[Register, ...]:
     """All registers in the order of their addresses, but those of steps (see `step_clipped`).
 
     Counts of an engine are named after it: `linear_running`. HwmoeError for too many ports.
@@ -85,7 +86,7 @@ def register_map(weight_ports: int) -> tuple[Register, ...]:
         *(Register(name, offset, bits, False) for name, (offset, bits) in _STATUS.items()),
         *(
             Register(f"{engine}_{what}", _ENGINE_FIRST + _ENGINE_STRIDE * e + 4 * i, 32, False)
-            for e, engine in enumerate(instruction_set().engines)
+            for e, engine in enumerate(instruction_set().engines[:engines])
             for i, what in enumerate(_ENGINE)
         ),
     )

@@ -28,11 +28,6 @@ class _Check:
     flag: str
 
 
-def fields() -> dict[str, dict[str, tuple[int, int]]]:
-    """Lowest bit and bits of the fields of every instruction, common ones included, by opcode."""
-    return {name: dict(format_.layout) for name, format_ in instruction_set().formats.items()}
-
-
 def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[str, str]:
     """File name -> text of `hwmoe_fetch` with every module it needs.
 
@@ -40,12 +35,13 @@ def fetch_rtl(acc: AcceleratorConfig, sizes: MachineSizes, banner: str) -> dict[
     """
     _check(acc, sizes)
     files = sources("rtl/machine", ("hwmoe_fetch_images", "hwmoe_fetch_reads"))
-    isa, at = instruction_set(), fields()
-    common = {name: at["loop"][name][0] for name in isa.common}
+    isa = instruction_set()
+    common = {name: isa.formats["loop"].lowest[name] for name in isa.common}
     files["hwmoe_fetch_check.sv"] = render(
         "rtl/machine/hwmoe_fetch_check.sv.j2",
         banner=banner,
         common=common,
+        engines=len(acc.engines),
         formats=_formats(isa, acc, sizes),
     )
     files[f"{TOP}.sv"] = render(f"rtl/machine/{TOP}.sv.j2", **_context(acc, sizes), banner=banner)
@@ -66,10 +62,11 @@ def _check(acc: AcceleratorConfig, sizes: MachineSizes) -> None:
 
 
 def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
-    isa, at = instruction_set(), fields()
+    isa = instruction_set()
     lanes, port = acc.linear.t_in, acc.ports.port_bits
-    loop = {name: low for name, (low, _) in at["loop"].items()}
+    loop = isa.formats["loop"].lowest
     return {
+        "engines": len(acc.engines),
         "port_bits": port,
         "beats": INSTRUCTION_BITS // port,
         "beat_bits": log2_ceil(port // 8),
@@ -80,7 +77,7 @@ def _context(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
         "ops": {name: format_.opcode for name, format_ in isa.formats.items()},
         "common": {name: loop[name] for name in isa.common},
         "loop": loop | {"tokens": loop["tokens_0"]},
-        "layernorm": {name: low for name, (low, _) in at["layernorm"].items()},
+        "layernorm": isa.formats["layernorm"].lowest,
     }
 
 
@@ -103,7 +100,7 @@ def _formats(
             "checks": checks[name],
         }
         for name, format_ in isa.formats.items()
-        if format_.engine in isa.engines
+        if format_.engine in acc.engines
     ]
 
 
@@ -126,18 +123,20 @@ def _limits(isa: InstructionSet, sizes: MachineSizes) -> Mapping[str, list[Limit
     act8, heads = sizes.act8_words, sizes.heads_words
     res, y, tokens = sizes.res_words, sizes.y_words, sizes.max_tokens
     slot, expert = most("slot", sizes.slots - 1), most("expert", sizes.max_experts - 1)
+    linear = [
+        first("src", act8),
+        first("dst", max(act8, heads, y)),
+        most("n_tok", tokens),
+        most("space", isa.spaces["y"]),
+        slot,
+        expert,
+    ]
     return {
         "load_image": [([("dst", 0), ("words", 0)], act8, _ADDRESS)],
         "load_const": [([("dst", 0), ("words", 0)], res, _ADDRESS)],
         "layernorm": [first("src", res), first("dst", act8), most("n_tok", tokens)],
-        "linear": [
-            first("src", act8),
-            first("dst", max(act8, heads, y)),
-            most("n_tok", tokens),
-            most("space", isa.spaces["y"]),
-            slot,
-            expert,
-        ],
+        "linear": linear,
+        "expert": linear,
         "attention": [
             *(first(name, heads) for name in "qkv"),
             first("dst", act8),

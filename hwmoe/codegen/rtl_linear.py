@@ -34,6 +34,13 @@ DSP_LIBRARY = (  # not hwmoe_dsp48e2_model: synthesis has the primitive
     "hwmoe_dot_skew",
     "hwmoe_dot_twin",
 )
+LUT_LIBRARY = (
+    "hwmoe_dot_ternary",
+    "hwmoe_ternary_add3",
+    "hwmoe_ternary_pair",
+    "hwmoe_ternary_tree",
+    "hwmoe_ternary_twin",
+)
 CHAIN = 16  # taps of the longest chain of DSPs whose sums fit (docs/dsp.md)
 
 BLOCK_RAM_FROM = 65  # words; a shallower memory costs less as distributed RAM
@@ -48,9 +55,19 @@ def mac_taps(cfg: LinearConfig) -> int:
     return ceil_div(cfg.t_in, ceil_div(cfg.t_in, CHAIN))
 
 
-def mac_latency(cfg: LinearConfig) -> int:
-    """Cycles from an activation to its sum (hwmoe_dot_pairs)."""
+def mac_latency(cfg: LinearConfig, engine: str = "linear") -> int:
+    """Cycles from an activation to its sum (hwmoe_dot_pairs, hwmoe_dot_ternary)."""
+    if engine == "expert":
+        return ternary_latency(cfg.t_in)
     return mac_taps(cfg) + 4 + log2_ceil(ceil_div(cfg.t_in, CHAIN))
+
+
+def ternary_latency(t_in: int) -> int:
+    """Two registers in front, pairs of inputs, then adders of three until one term is left."""
+    levels, terms = 0, t_in // 2
+    while terms > 1:
+        levels, terms = levels + 1, ceil_div(terms, 3)
+    return 3 + levels
 
 
 def flush_cycles(cfg: LinearConfig) -> int:
@@ -90,20 +107,26 @@ class _Queue:
         return sum(field.bits for field in self.fields)
 
 
-def linear_rtl(cfg: LinearConfig) -> dict[str, str]:
-    """SystemVerilog of the kernel for one configuration: file name -> text, top `hwmoe_linear`."""
+def linear_rtl(cfg: LinearConfig, engine: str = "linear") -> dict[str, str]:
+    """SystemVerilog of the kernel for one configuration: file name -> text.
+
+    Its top is `hwmoe_linear`, or `hwmoe_expert` of the engine for ternary weights.
+    """
     files = sources("rtl/lib", LINEAR_LIBRARY) | sources("rtl/dsp", DSP_LIBRARY)
-    files["hwmoe_linear.sv"] = render("rtl/hwmoe_linear.sv.j2", **_context(cfg))
+    files |= sources("rtl/lut", LUT_LIBRARY)
+    files[f"hwmoe_{engine}.sv"] = render("rtl/hwmoe_linear.sv.j2", **_context(cfg, engine))
     return dict(sorted(files.items()))
 
 
-def _context(cfg: LinearConfig) -> dict[str, object]:
+def _context(cfg: LinearConfig, engine: str) -> dict[str, object]:
     groups = ceil_div(cfg.max_tokens, cfg.t_tok)
     x_bits = max(1, log2_ceil(cfg.x_words))
     sizes = ", ".join(f"{name}={value}" for name, value in cfg.model_dump().items())
     slices = [("cmd", 128), ("x", 8 * cfg.t_in), ("list", x_bits), ("table", 8)]
     return {
         "banner": f"Rendered by hwmoe, number format {FORMAT}: {sizes}",
+        "top": f"hwmoe_{engine}",
+        "codes": int(engine == "expert"),
         "c": cfg,
         "ports": _ports(cfg),
         "input_slices": [*slices, ("w", 8 * cfg.t_in * cfg.w_rows)],
@@ -116,7 +139,7 @@ def _context(cfg: LinearConfig) -> dict[str, object]:
         "group_bits": max(1, log2_ceil(groups)),
         "chunks": cfg.t_out // cfg.t_epi,
         "mac_taps": mac_taps(cfg),
-        "mac_latency": mac_latency(cfg),
+        "mac_latency": mac_latency(cfg, engine),
         "get_latency": GET_LATENCY,
         "room": ROOM,
         "params": PARAMS,
@@ -147,7 +170,7 @@ def _fields(x_bits: int) -> list[_Field]:
     for name, bits in LINEAR_COMMAND:
         if name == "flags":
             fields += [_Field(flag, 1, low + bit) for bit, flag in enumerate(LINEAR_FLAGS)]
-        elif name != "reserved":
+        elif name != "unit":
             fields.append(_Field(name, cut.get(name, bits), low))
         low += bits
     return fields

@@ -38,7 +38,6 @@ TABLE_BITS = 2048
 
 # What an instruction is besides its rows and tokens: field, bits that count here.
 _CARRIED = {
-    "signal": 5,
     "after": 8,
     "src": 16,
     "dst": 16,
@@ -68,23 +67,20 @@ class _Field:
 
 
 def linear_engine_rtl(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> dict[str, str]:
-    """File name -> text of `hwmoe_linear_engine` with every module it needs, the kernel too.
+    """File name -> text of `hwmoe_linear_engine` with every module it needs, the kernel too; with
+    an expert engine, `hwmoe_expert_engine` as well.
 
     `sizes`: words of the memories it addresses, by name. `HwmoeError` if they or the widths of
     `acc` do not fit the engine.
     """
     _check(acc, sizes)
     files = sources("rtl/machine", MODULES) | sources("rtl/layernorm", ["hwmoe_norm_credit"])
-    files |= linear_rtl(acc.linear)
-    for name in (TOP, FRONT):
-        files[f"{name}.sv"] = render(f"rtl/machine/{name}.sv.j2", **_context(acc))
+    for engine, cfg in acc.linears.items():
+        files |= linear_rtl(cfg, engine)
+        for name in (TOP, FRONT):
+            text = render(f"rtl/machine/{name}.sv.j2", **_context(acc, engine, cfg))
+            files[f"{name.replace('linear', engine)}.sv"] = text
     return dict(sorted(files.items()))
-
-
-def act8_grain(acc: AcceleratorConfig) -> int:
-    """Lanes that a bit of act8's write mask stands for: the narrowest of its writers."""
-    attention = acc.attention.head_units * acc.attention.dim_lanes
-    return min(acc.linear.t_epi, attention, acc.layernorm.lanes)
 
 
 def _check(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> None:
@@ -93,7 +89,7 @@ def _check(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> None:
         for name, words in sizes.items()
         if words > MAX_WORDS
     ]
-    cfg, port, grain = acc.linear, acc.ports.port_bits, act8_grain(acc)
+    cfg, port, grain = acc.linear, acc.ports.port_bits, acc.act8_grain
     if port & (port - 1):
         problems.append(f"port_bits={port} must be a power of two")
     if cfg.t_epi & (cfg.t_epi - 1):
@@ -104,23 +100,29 @@ def _check(acc: AcceleratorConfig, sizes: Mapping[str, int]) -> None:
         raise HwmoeError("; ".join(problems))
 
 
-def _context(acc: AcceleratorConfig) -> dict[str, object]:
+def _context(acc: AcceleratorConfig, engine: str, cfg: LinearConfig) -> dict[str, object]:
     """Everything the two templates place."""
-    cfg, isa = acc.linear, instruction_set()
-    layout = isa.formats["linear"].layout
+    isa = instruction_set()
+    layout = isa.formats[engine].layout
     fields = [_Field("step", 16, "i_step")]
+    fields.append(_Field("signal", len(acc.engines), _slice(layout["signal"][0], len(acc.engines))))
     for name, bits in _CARRIED.items():
-        fields.append(_Field(name, bits, f"i_instr[{layout[name][0]}+:{bits}]"))
+        fields.append(_Field(name, bits, _slice(layout[name][0], bits)))
     for bit, name in enumerate(LINEAR_FLAGS):
-        if name != "gather":  # the list mode says it
+        if name == "ternary" and engine == "expert":
+            fields.append(_Field(name, 1, "1'b1"))  # it has no others
+        elif name != "gather":  # the list mode says it
             fields.append(_Field(name, 1, f"i_instr[{layout['flags'][0] + bit}]"))
     dispatched = [field for field in fields if field.name not in _REQUESTS]
     dispatched += [_Field(name, bits) for name, bits in _SETTLED.items()]
     return {
+        "unit": engine,
+        "kernel": f"hwmoe_{engine}",
+        "engines": len(acc.engines),
         "banner": f"Rendered by hwmoe, number format {FORMAT}.",
         "c": cfg,
         "parts": cfg.t_in // cfg.t_epi,
-        "grain": act8_grain(acc),
+        "grain": acc.act8_grain,
         "w_bits": 8 * cfg.t_in * cfg.w_rows,
         "port_bits": acc.ports.port_bits,
         "param_bits": 64 * cfg.t_epi,
@@ -137,11 +139,15 @@ def _context(acc: AcceleratorConfig) -> dict[str, object]:
     }
 
 
+def _slice(low: int, bits: int) -> str:
+    return f"i_instr[{low}+:{bits}]"
+
+
 def _command() -> list[str]:
     """The kernel's command from the highest bit down."""
     terms = []
     for name, bits in reversed(LINEAR_COMMAND):
-        if name == "reserved":
+        if name == "unit":
             terms.append(f"{bits}'b0")
         elif name == "flags":
             terms.append(f"{bits - len(LINEAR_FLAGS)}'b0")

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from hwmoe.codegen.render import render, sources
 from hwmoe.codegen.rtl_attention_engine import attention_engine_rtl
 from hwmoe.codegen.rtl_axi import MAX_STEPS, MAX_WEIGHT_PORTS, axi_rtl
-from hwmoe.codegen.rtl_fetch import fetch_rtl, fields
-from hwmoe.codegen.rtl_linear_engine import act8_grain, linear_engine_rtl
+from hwmoe.codegen.rtl_fetch import fetch_rtl
+from hwmoe.codegen.rtl_linear_engine import linear_engine_rtl
 from hwmoe.codegen.rtl_vector_engine import vector_engine_rtl
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.program import QUEUE_DEPTH, MachineSizes
 from hwmoe.quant.numerics import FORMAT
 
-__all__ = ["TOP", "MachineSizes", "configuration_digest", "fields", "machine_rtl"]
+__all__ = ["TOP", "MachineSizes", "configuration_digest", "machine_rtl"]
 
 TOP = "hwmoe_top"
 
@@ -48,6 +48,22 @@ _LITE = (
     *("bresp", "bvalid", "bready", "araddr", "arvalid", "arready"),
     *("rdata", "rresp", "rvalid", "rready"),
 )
+
+# Ports of a linear engine that are slices of vectors: name, bits.
+_LISTS = (
+    ("len_slot", 4), ("len_expert", 8), ("len", 16), ("row_slot", 4), ("row_expert", 8),
+    ("row_index", 16), ("row", 16),
+)  # fmt: skip
+_WEIGHT_COMMAND = (
+    ("wc_valid", 1), ("wc_ready", 1), ("wc_addr", 32), ("wc_len", 32), ("w_valid", 1),
+    ("w_ready", 1),
+)  # fmt: skip
+_CHANNEL_COMMAND = (("valid", 1), ("ready", 1), ("addr", 64), ("len", 32))
+_CHANNEL_DATA = (("valid", 1), ("ready", 1), ("data", "PORT_BITS"))
+_PARAM_COMMAND = (
+    ("pc_valid", 1), ("pc_ready", 1), ("pc_addr", 64), ("pc_len", 32), ("p_valid", 1),
+    ("p_ready", 1),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,40 +141,68 @@ def _check(acc: AcceleratorConfig, sizes: MachineSizes) -> None:
 
 def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> list[_Memory]:
     """In the order of the bits of a fault."""
-    lanes, t_epi = acc.linear.t_in, acc.linear.t_epi
+    lanes, t_epi, units = acc.linear.t_in, acc.linear.t_epi, len(acc.linears)
     return [
-        _Memory("act8", 8, lanes, act8_grain(acc), sizes.act8_words, readers=1, writers=4),
-        _Memory("heads", 8, lanes, t_epi, sizes.heads_words, readers=2, writers=1),
+        _Memory(
+            "act8", 8, lanes, acc.act8_grain, sizes.act8_words, readers=units, writers=3 + units
+        ),
+        _Memory("heads", 8, lanes, t_epi, sizes.heads_words, readers=2, writers=units),
         _Memory("res", 16, lanes, lanes, sizes.res_words, readers=3, writers=2),
-        _Memory("y", 16, lanes, t_epi, sizes.y_words, readers=3, writers=1),
+        _Memory("y", 16, lanes, t_epi, sizes.y_words, readers=3, writers=units),
     ]
 
 
 def _engines(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
-    isa, at = instruction_set(), fields()
+    isa = instruction_set()
     memories = _memories(acc, sizes)
     engines = []
-    for number, name in enumerate(isa.engines):
-        own = [op for op, format_ in isa.formats.items() if format_.engine == name]
-        bits = max(low + width for op in own for low, width in at[op].values())
+    for number, name in enumerate(acc.engines):
+        own = [format_ for format_ in isa.formats.values() if format_.engine == name]
+        bits = max(low + width for format_ in own for low, width in format_.layout.values())
         engines.append({"number": number, "name": name, "bits": bits})
     return {
+        "linears": list(acc.linears),
+        "units": _units(acc),
+        "list_ports": _LISTS,
+        "weight_ports": [*_WEIGHT_COMMAND, ("w_data", acc.ports.port_bits * acc.ports.w_ports)],
+        "param_ports": [*_PARAM_COMMAND, ("p_data", acc.ports.port_bits)],
         "lanes": acc.linear.t_in,
         "port_bits": acc.ports.port_bits,
         "w_bits": acc.ports.port_bits * acc.ports.w_ports,
         "engines": engines,
+        "queue": QUEUE_DEPTH,
         "memories": memories,
         **{memory.name: memory for memory in memories},
-        "common": {name: at["loop"][name][0] for name in isa.common},
-        "load": {name: low for name, (low, _) in at["load_const"].items()},
+        "common": {name: isa.formats["loop"].lowest[name] for name in isa.common},
+        "load": isa.formats["load_const"].lowest,
         "load_const": isa.formats["load_const"].opcode,
-        "store": {name: low for name, (low, _) in at["store"].items()},
+        "store": isa.formats["store"].lowest,
         "store_res": isa.spaces["res"],
     }
 
 
+def _units(acc: AcceleratorConfig) -> list[dict[str, object]]:
+    """Linear engines with their places among those who read and write the memories."""
+    return [
+        {
+            "name": name,
+            "number": acc.engines.index(name),
+            "reader": reader,
+            "act8_writer": (1, 4)[reader],  # 0 load, 2 attention, 3 vector
+        }
+        for reader, name in enumerate(acc.linears)
+    ]
+
+
 def _ports(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, object]:
     return {
+        "engines": acc.engines,
+        "units": len(acc.linears),
+        "param_channels": (1, 4)[: len(acc.linears)],  # of gmem
+        "param_ports": [
+            *(("pc_" + name, "c_" + name, bits) for name, bits in _CHANNEL_COMMAND),
+            *(("p_" + name, "s_" + name, bits) for name, bits in _CHANNEL_DATA),
+        ],
         "port_bits": acc.ports.port_bits,
         "w_ports": [f"m_axi_w{port}" for port in range(acc.ports.w_ports)],
         "max_steps": sizes.max_steps,

@@ -64,13 +64,6 @@ def add_settle(lanes: int) -> int:
     return max(1, log2_ceil(lanes) - 1)
 
 
-def act8_grain(acc: AcceleratorConfig) -> int:
-    """Lanes of act8 under one bit of a write mask."""
-    return min(
-        acc.linear.t_epi, acc.attention.head_units * acc.attention.dim_lanes, acc.layernorm.lanes
-    )
-
-
 def _check(acc: AcceleratorConfig, sizes: TableSizes) -> None:
     lanes, part, port = acc.linear.t_in, acc.layernorm.lanes, acc.ports.port_bits
     beats = sorted((64 * part, port))
@@ -85,10 +78,10 @@ def _check(acc: AcceleratorConfig, sizes: TableSizes) -> None:
         )
     if 64 * lanes % port:
         problems.append(f"64*linear.t_in={64 * lanes} must be a multiple of ports.port_bits={port}")
-    if part % act8_grain(acc):
+    if part % acc.act8_grain:
         problems.append(
             f"layernorm.lanes={part} must be a multiple of the parts of act8 words that"
-            f" others write, {act8_grain(acc)} lanes"
+            f" others write, {acc.act8_grain} lanes"
         )
     for name, value, most in (
         ("slots", sizes.slots, 16),
@@ -109,11 +102,12 @@ def _sizes(acc: AcceleratorConfig, sizes: TableSizes) -> dict[str, object]:
     return {
         "lanes": acc.linear.t_in,
         "norm_lanes": acc.layernorm.lanes,
-        "grain": act8_grain(acc),
+        "grain": acc.act8_grain,
         "port_bits": acc.ports.port_bits,
         "mul": mul,
         "shift": shift,
         "settle": add_settle(acc.linear.t_in),
+        "units": len(acc.linears),
         "slots": sizes.slots,
         "expert_w": expert_w,
         "tokens": sizes.max_tokens,

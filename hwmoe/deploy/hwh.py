@@ -91,7 +91,7 @@ def hardware_description(program: Program, board: Board) -> str:
         control=CONTROL,
         address_bits=ADDRESS_BITS,
         size=CONTROL_RANGE,
-        registers=list(words(ports.w_ports)),
+        registers=list(words(program.accelerator)),
         control_bits=CONTROL_BITS,
     )
 

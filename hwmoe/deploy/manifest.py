@@ -15,7 +15,6 @@ from hwmoe.codegen.rtl_machine import configuration_digest
 from hwmoe.deploy.bitstream import Bitstream
 from hwmoe.deploy.memory_image import TRACE_PROGRAM
 from hwmoe.plan.image import IMAGE_HEADER
-from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program
 from hwmoe.plan.trace import TraceProgram
 from hwmoe.quant.numerics import FORMAT
@@ -39,7 +38,7 @@ def make_manifest(
     predicted: `cycles_per_image` and `first_cycles`.
     """
     model, program, board = project.model, project.program, project.board
-    ports = program.accelerator.ports.w_ports
+    engines, ports = program.accelerator.engines, program.accelerator.ports.w_ports
     pointers = pointer_names(ports)
     kernel: Manifest = {"name": NAME, "instance": bitstream.instance, "vlnv": VLNV}
     if board.runtime == "xrt":
@@ -65,10 +64,10 @@ def make_manifest(
         },
         "registers": {
             register.name: {"offset": register.offset, "bits": register.bits}
-            for register in register_map(ports)
+            for register in register_map(ports, len(engines))
         },
         "errors": {str(code): text for code, text in ERRORS.items()},
-        "engines": list(instruction_set().engines),
+        "engines": list(engines),
         "step_clipped": STEP_CLIPPED,
         "programs": {
             "main": _program(program, "program"),

@@ -24,6 +24,7 @@ class Product:
     n_in: int
     n_out: int
     ternary: bool
+    expert: bool
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Bounds:
     memory: float
     attention: float
     vector: float
+    expert: float = 0.0
 
     @property
     def expected(self) -> float:
@@ -41,7 +43,7 @@ class Bounds:
 
         The attention and the vector engine hide behind the linear engine in part.
         """
-        return hypot(max(self.linear, self.memory), self.attention, self.vector)
+        return hypot(max(self.linear, self.expert, self.memory), self.attention, self.vector)
 
 
 def products_of(model: QuantizedModel) -> Counter[Product]:
@@ -59,7 +61,7 @@ def products_of(model: QuantizedModel) -> Counter[Product]:
             continue
         rows = share if ".experts." in name else 1 if of == "heads" else c.tokens
         n_out, n_in = op.weight.shape
-        found[Product(rows, n_in, n_out, op.ternary)] += 1
+        found[Product(rows, n_in, n_out, op.ternary, ".experts." in name)] += 1
     return found
 
 
@@ -67,21 +69,25 @@ def bounds_of(
     acc: AcceleratorConfig, model: QuantizedModel, products: Mapping[Product, int], rate: float
 ) -> Bounds:
     """For a machine whose memories are not sized yet, at `rate` bytes a cycle."""
-    cfg, c = acc.linear, model.config
-    linear = memory = 0.0
+    c, memory = model.config, 0.0
+    cycles = dict.fromkeys(acc.linears, 0.0)
     for p, times in products.items():
+        engine = "expert" if acc.expert and p.expert and p.ternary else "linear"
+        cfg = acc.linears[engine]
         in_tiles, out_tiles = ceil_div(p.n_in, cfg.t_in), ceil_div(p.n_out, cfg.t_out)
         chunks = ceil_div(p.n_out, cfg.t_epi)
         beats = cfg.t_out // (cfg.w_rows * (4 if p.ternary else 1))
         slots = max(ceil_div(p.rows, cfg.t_tok), MIN_PASS, beats)
         passes = in_tiles * out_tiles
-        linear += times * max(passes * slots, chunks * p.rows)
+        cycles[engine] += times * max(passes * slots, chunks * p.rows)
         size = passes * beats * cfg.t_in * cfg.w_rows + 8 * chunks * cfg.t_epi
         memory += times * size / rate
     layout = Tiles.of(acc, model).heads_layout
     attention = attention_cycles(acc.attention, c.tokens, layout.dim_tiles, layout.groups)
-    words = c.tokens * ceil_div(c.dim, cfg.t_in)
+    words = c.tokens * ceil_div(c.dim, acc.linear.t_in)
     gates = len(c.moe_layers) * c.tokens * c.experts
     adds = words * (2 * c.depth + 1 + len(c.moe_layers) * c.top_k)
-    norms = 2 * c.depth * words * cfg.t_in // acc.layernorm.lanes
-    return Bounds(linear, memory, c.depth * attention, gates + adds + norms)
+    norms = 2 * c.depth * words * acc.linear.t_in // acc.layernorm.lanes
+    vector = gates + adds + norms
+    apart = cycles.get("expert", 0.0)
+    return Bounds(cycles["linear"], memory, c.depth * attention, vector, apart)

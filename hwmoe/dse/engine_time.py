@@ -17,7 +17,6 @@ from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import ceil_div
 from hwmoe.plan.program import Step
 
-QUEUE = 8  # instructions in front of an engine, the one that runs among them
 TOKEN = 1  # from a signal until who waits for it begins
 LOAD_ENGINE = instruction_set().engines.index("load")
 STORE_ENGINE = instruction_set().engines.index("store")

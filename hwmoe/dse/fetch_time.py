@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hwmoe.codegen.rtl_fetch import INSTRUCTION_BITS
 from hwmoe.dse.clock import Clock, Happening, Process
-from hwmoe.dse.engine_time import QUEUE, Engine, Instruction
+from hwmoe.dse.engine_time import Engine, Instruction
 from hwmoe.dse.memory_time import ARRIVE, BURST, DEPTH, OffChip, Transfer
 from hwmoe.dse.weights_time import REGISTERS
 from hwmoe.plan.packing import pad_up
-from hwmoe.plan.program import Program
+from hwmoe.plan.program import QUEUE_DEPTH, Program
 
 TO_READ = 14  # from the start to the command that reads the loop instruction
 TO_BODY = 3  # from the loop instruction to the command of the first iteration
@@ -122,7 +122,7 @@ class Fetch:
                 work.params = self.memory.general(8 * pad_up(f["dim"], lanes), self.clock.time)
                 yield self.clock.time + 1
             engine = self.engines[work.step.engine]
-            while len(engine.queue) == QUEUE:
+            while len(engine.queue) == QUEUE_DEPTH:  # the one that runs among them
                 yield engine.popped
             work.head = self.clock.time + 1
             engine.push(work)

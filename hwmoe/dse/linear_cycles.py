@@ -61,6 +61,7 @@ class LinearWork:
 class _Times:
     """When each unit is free; in cycles, -inf-like values mean that it always was."""
 
+    mac: int  # from an activation to its sum
     push: int = 0
     before: LinearWork | None = None  # the last command
     take: int = -COMPARE  # the loader took it
@@ -96,9 +97,14 @@ def linear_cycles(
     return linear_schedule(cfg, [work])[0]
 
 
-def linear_schedule(cfg: LinearConfig, works: Sequence[LinearWork]) -> list[int]:
-    """The cycle of each status of commands sent back to back; cycle 0: first command's transfer."""
-    times = _Times()
+def linear_schedule(
+    cfg: LinearConfig, works: Sequence[LinearWork], engine: str = "linear"
+) -> list[int]:
+    """The cycle of each status of commands sent back to back; cycle 0: first command's transfer.
+
+    `engine`: which of the two kernels it is.
+    """
+    times = _Times(mac_latency(cfg, engine))
     return [_command(cfg, work, times) for work in works]
 
 
@@ -171,7 +177,7 @@ def _tiles(cfg: LinearConfig, work: LinearWork, times: _Times, begin: int, run: 
             times.swap += (work.in_tiles - 1) * max(slots, beats)
             times.loaded = times.swap - 1 if work.in_tiles > 1 else times.loaded
             times.issue = times.swap + slots
-        full = times.issue - 1 - (slots - groups) + mac_latency(cfg) + 1
+        full = times.issue - 1 - (slots - groups) + times.mac + 1
         drained = min(chunks, work.chunks - o * chunks) * work.n_list
         run = max(run, full) + drained
         times.release[page] = run - 1

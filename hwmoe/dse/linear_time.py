@@ -69,10 +69,10 @@ class Command:
 class LinearTime:
     """The kernel with feeders and collector; commands come by `put` when they are let go."""
 
-    def __init__(self, acc: AcceleratorConfig, memory: OffChip, clock: Clock) -> None:
-        self.cfg, self.clock = acc.linear, clock
+    def __init__(self, acc: AcceleratorConfig, engine: str, memory: OffChip, clock: Clock) -> None:
+        self.cfg, self.clock = acc.linears[engine], clock
         self.weights = Weights(memory, clock)
-        self.mac, self.flush = mac_latency(self.cfg), flush_cycles(self.cfg)
+        self.mac, self.flush = mac_latency(self.cfg, engine), flush_cycles(self.cfg)
         self.param_beats = max(1, 8 * self.cfg.t_epi // memory.beat)
         self.changed = Happening(clock)  # a command has come, or entered the kernel
         self.commands: deque[Command] = deque()

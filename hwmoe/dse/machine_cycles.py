@@ -16,11 +16,8 @@ from hwmoe.dse.fetch_time import Fetch
 from hwmoe.dse.linear_front_time import LinearFront
 from hwmoe.dse.linear_time import LinearTime
 from hwmoe.dse.memory_time import OffChip
-from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step, last_stores, steady_cycles
-
-_ENGINES = instruction_set().engines
-_LINEAR = _ENGINES.index("linear")
+from hwmoe.plan.tokens import unpack_counters
 
 Lengths = Callable[[int, int, int], int]
 """(image, step of the program, expert) -> tokens that the expert got."""
@@ -72,17 +69,17 @@ def predict_machine(
     """
     clock, acc = Clock(), program.accelerator
     memory = OffChip(acc, bytes_per_cycle, latency)
-    linear = LinearTime(acc, memory, clock)
+    linears = {name: LinearTime(acc, name, memory, clock) for name in acc.linears}
     trace: list[tuple[int, int, float, float]] = []
     engines: list[Engine] = []
-    for number in range(len(_ENGINES)):
-        if number == _LINEAR:
-            engines.append(LinearFront(number, clock, engines, trace, memory, linear))
+    for number, name in enumerate(acc.engines):
+        if name in linears:
+            engines.append(LinearFront(number, clock, engines, trace, memory, linears[name]))
         else:
             engines.append(SimpleEngine(number, clock, engines, trace, memory, acc, latency))
-    packed = b"".join(program.loop[f"tokens_{i}"].to_bytes(4, "little") for i in range(7))
+    initial = unpack_counters(program.loop, len(engines))
     for number, engine in enumerate(engines):
-        engine.tokens = [packed[len(engines) * other + number] for other in range(len(engines))]
+        engine.tokens = [initial[len(engines) * other + number] for other in range(len(engines))]
 
     def instruction(step: int, image: int) -> Instruction:
         found = program.steps[step]
@@ -95,8 +92,8 @@ def predict_machine(
     stores = sorted(round(end) for step, _, _, end in trace if step in last)
     if len(stores) != len(tasks) or any(engine.queue for engine in engines):
         raise AssertionError("the program stops before its end")
-    busy = {name: round(engine.busy) for name, engine in zip(_ENGINES, engines, strict=True)}
-    busy["linear"] = round(linear.busy)
+    busy = {name: round(engine.busy) for name, engine in zip(acc.engines, engines, strict=True)}
+    busy |= {name: round(linear.busy) for name, linear in linears.items()}
     return MachinePrediction(tuple(stores), busy, program.loop["stages"], tuple(trace))
 
 

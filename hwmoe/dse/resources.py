@@ -8,14 +8,14 @@ from functools import cache
 
 from hwmoe.codegen.rtl_layernorm import ROWS
 from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM
-from hwmoe.codegen.rtl_vector_engine import act8_grain
 from hwmoe.dse.memory_time import DEPTH
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.board import Board
 from hwmoe.plan.packing import ceil_div, log2_ceil
 from hwmoe.plan.program import MachineSizes
 
-GENERAL_CHANNELS = 4  # of m_axi_gmem: instructions, parameters of linear and LayerNorm, loads
+GENERAL_CHANNELS = 3  # of m_axi_gmem: instructions, parameters of LayerNorm, loads
+LUT_TERNARY, LUT_SUM = 8, 64  # a MAC on LUTs, and an accumulator of an output channel
 LUT_BASE, LUT_MAC, LUT_ARRAY, LUT_LANE = 20_000, 18, 108, 500
 LEAST_PRODUCT = 9  # bits; Yosys makes narrower products of LUTs
 _RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
@@ -48,11 +48,11 @@ def multipliers_of(acc: AcceleratorConfig) -> int:
     addresses of products of fields, and two for the places of token lists.
     """
     linear, norm = acc.linear, acc.layernorm
-    least = linear.t_out // (4 * linear.w_rows)  # beats of a ternary tile, times tiles
-    requests = 1 + (not _power_of_two(least))
+    least = [cfg.t_out // (4 * cfg.w_rows) for cfg in acc.linears.values()]
+    requests = sum(1 + (not _power_of_two(beats)) for beats in least)  # of a ternary tile, x tiles
     entry = acc.stages << max(1, log2_ceil(acc.gate.max_experts))
     places = log2_ceil(entry * linear.max_tokens) >= LEAST_PRODUCT
-    lists = 2 if places and not _power_of_two(linear.max_tokens) else 0
+    lists = 1 + len(least) if places and not _power_of_two(linear.max_tokens) else 0
     vector = 4 * norm.lanes + 4 + linear.t_in + 1
     return kernel_multipliers(acc) + requests + lists + vector
 
@@ -61,8 +61,9 @@ def kernel_multipliers(acc: AcceleratorConfig) -> int:
     """DSP48E2 of the linear and the attention kernel.
 
     Linear: one for two MACs, one a rescaling lane, and one for addresses of more than 7 bits
-    (shorter ones are multiplied in LUTs). Attention: two query rows share the multipliers of the
-    array; one for each row's index and for each lane of the output.
+    (shorter ones are multiplied in LUTs); the one for ternary weights has the latter two.
+    Attention: two query rows share the multipliers of the array; one for each row's index and for
+    each lane of the output.
     """
     linear, attention = acc.linear, acc.attention
     lanes = attention.dim_lanes * attention.head_units
@@ -70,6 +71,8 @@ def kernel_multipliers(acc: AcceleratorConfig) -> int:
     rescaling = attention.rows * attention.head_units + lanes
     address = int(linear.x_words > 128)
     macs = ceil_div(linear.t_out, 2) * linear.t_in * linear.t_tok
+    if acc.expert:
+        address += acc.expert.t_epi + (acc.expert.x_words > 128)
     return macs + linear.t_epi + address + array + rescaling
 
 
@@ -81,19 +84,21 @@ def block_rams(acc: AcceleratorConfig, sizes: MachineSizes) -> float:
 def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int, int, int]]:
     """(how many, bits, words) of every memory in block RAM."""
     linear, attention, norm = acc.linear, acc.attention, acc.layernorm
-    lanes, t_epi, grain = linear.t_in, linear.t_epi, act8_grain(acc)
+    lanes, t_epi, grain = linear.t_in, linear.t_epi, acc.act8_grain
     yield lanes // grain, 8 * grain, sizes.act8_words
     yield lanes // t_epi, 8 * t_epi, sizes.heads_words
     yield 1, 16 * lanes, sizes.res_words
     yield lanes // t_epi, 16 * t_epi, sizes.y_words
-    x_bits = log2_ceil(linear.x_words)
-    groups = ceil_div(linear.max_tokens, linear.t_tok)
-    if linear.x_words >= BLOCK_RAM_FROM:
-        yield linear.t_tok, 8 * lanes, linear.x_words
-    if groups >= BLOCK_RAM_FROM:
-        yield linear.t_tok, x_bits, 2 << log2_ceil(groups)
-        yield 2 * linear.t_tok * linear.t_out // t_epi, 27 * t_epi, groups
-    yield GENERAL_CHANNELS + acc.ports.w_ports, acc.ports.port_bits, DEPTH
+    for cfg in acc.linears.values():
+        x_bits = log2_ceil(cfg.x_words)
+        groups = ceil_div(cfg.max_tokens, cfg.t_tok)
+        if cfg.x_words >= BLOCK_RAM_FROM:
+            yield cfg.t_tok, 8 * lanes, cfg.x_words
+        if groups >= BLOCK_RAM_FROM:
+            yield cfg.t_tok, x_bits, 2 << log2_ceil(groups)
+            yield 2 * cfg.t_tok * cfg.t_out // t_epi, 27 * t_epi, groups
+    units = len(acc.linears)
+    yield GENERAL_CHANNELS + units * (1 + acc.ports.w_ports), acc.ports.port_bits, DEPTH
     yield 1, 32, sizes.max_steps
     score = 16 + log2_ceil(attention.dim_lanes * attention.max_dim_tiles)
     yield attention.rows * attention.head_units, score, attention.max_tokens
@@ -104,7 +109,7 @@ def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int
     row = max(1, log2_ceil(sizes.max_tokens))
     if lists * sizes.max_tokens >= BLOCK_RAM_FROM:
         yield 1, row + 16, lists * sizes.max_tokens
-        yield 1, row, lists * sizes.max_tokens
+        yield units, row, lists * sizes.max_tokens
 
 
 @cache
@@ -126,10 +131,13 @@ def _halves(bits: int, words: int) -> int:
 def luts(acc: AcceleratorConfig) -> int:
     """LUTs, a coarse estimate: not fitted to a synthesized whole machine.
 
-    The cost of a MAC is from the two kernels' figures in docs/synthesis.md; that of a lane of
-    rescaling or LayerNorm and the constant are assumed.
+    The cost of a MAC is from the kernels' figures in docs/synthesis.md and docs/dsp.md; that of a
+    lane of rescaling or LayerNorm and the constant are assumed.
     """
     arrays = LUT_MAC * acc.linear.macs_per_cycle + LUT_ARRAY * acc.attention.macs_per_cycle
+    if acc.expert:
+        arrays += LUT_TERNARY * acc.expert.macs_per_cycle + LUT_LANE * acc.expert.t_epi
+        arrays += LUT_SUM * acc.expert.t_out * acc.expert.t_tok
     return LUT_BASE + arrays + LUT_LANE * (acc.linear.t_epi + acc.layernorm.lanes)
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hwmoe.plan.isa import instruction_set
+
 Lanes = Annotated[int, Field(ge=1, le=1024)]
 MAX_NORM_DIM = 1024  # docs/numerics.md, section 4
 
@@ -106,17 +108,37 @@ class PortsConfig(BaseModel):
 class AcceleratorConfig(BaseModel):
     """One accelerator; the same numbers reach HLS, SystemVerilog and the plan.
 
-    ``stages`` images are in flight at a time, each in another part of the network.
+    ``stages`` images are in flight at a time, each in another part of the network. ``expert``: a
+    second linear kernel, for ternary weights only, with an engine of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     linear: LinearConfig = LinearConfig()
+    expert: LinearConfig | None = None
     attention: AttentionConfig = AttentionConfig()
     layernorm: LayerNormConfig = LayerNormConfig()
     gate: GateConfig = GateConfig()
     ports: PortsConfig = PortsConfig()
     stages: Annotated[int, Field(ge=1, le=8)] = 1
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engines of this machine by their number."""
+        names = instruction_set().engines
+        return names if self.expert else names[:-1]
+
+    @property
+    def linears(self) -> dict[str, LinearConfig]:
+        """Engines that are linear kernels."""
+        found = {"linear": self.linear}
+        return found | {"expert": self.expert} if self.expert else found
+
+    @property
+    def act8_grain(self) -> int:
+        """Lanes of act8 under one bit of a write mask: the narrowest of its writers."""
+        attention = self.attention.head_units * self.attention.dim_lanes
+        return min(self.linear.t_epi, attention, self.layernorm.lanes)
 
     @model_validator(mode="after")
     def _compatible(self) -> AcceleratorConfig:
@@ -125,4 +147,18 @@ class AcceleratorConfig(BaseModel):
                 f"attention.dim_lanes={self.attention.dim_lanes} must divide "
                 f"linear.t_in={self.linear.t_in}"
             )
+        if self.expert:
+            _check_expert(self.linear, self.expert)
         return self
+
+
+def _check_expert(linear: LinearConfig, expert: LinearConfig) -> None:
+    problems = [
+        f"expert.{name}={theirs} must be linear.{name}={ours}"
+        for name in ("t_in", "t_epi", "w_rows")
+        if (ours := getattr(linear, name)) != (theirs := getattr(expert, name))
+    ]
+    if expert.t_in < 4 or expert.t_in & (expert.t_in - 1):
+        problems.append(f"expert.t_in={expert.t_in} must be a power of two, 4 or more")
+    if problems:
+        raise ValueError("; ".join(problems))

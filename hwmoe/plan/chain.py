@@ -100,9 +100,13 @@ class Chain:
         task: int | None = None,
         regions: int = 1,
     ) -> None:
-        """A linear operation. `params` replaces the model's where the layout needs padding;
+        """A linear operation; of an expert, on the expert engine if there is one and it can.
+
+        `params` replaces the model's where the layout needs padding;
         `table` names the feed-forward block whose GELU table it uses."""
-        p, cfg = params or self.model.linear(op), self.acc.linear
+        p = params or self.model.linear(op)
+        kind = "expert" if expert is not None and self._apart(p) else "linear"
+        cfg = self.acc.linears[kind]
         n_out, n_in = p.weight.shape
         flags = {
             "load_x": load_x,
@@ -119,7 +123,7 @@ class Chain:
         if table:
             self.tables[name] = self._table(table)
         self.emit(
-            "linear",
+            kind,
             name or op,
             result,
             site=op,
@@ -144,6 +148,10 @@ class Chain:
             expert=expert or 0,
             slot=self.now if mode != "none" else 0,
         )
+
+    def _apart(self, p: LinearParams) -> bool:
+        """Whether an expert with these weights has an engine of its own."""
+        return self.acc.expert is not None and p.ternary
 
     def _pairs(self, p: LinearParams) -> Ints:
         """(bias, multiplier) of each channel, padded to whole chunks."""
@@ -303,17 +311,20 @@ class Chain:
         self.linear(f"{name}.fc2", "hidden", "y", t)
 
     def moe(self, block: str) -> None:
-        """Shared expert, gate, experts one by one; the normed tokens are loaded once.
+        """Shared expert, gate, experts one by one; the normed tokens are loaded once, by the gate
+        or, if the experts have an engine of their own, by the first of them.
 
         An expert's second operation comes after the next one's first, so that its input has
         been written when its turn comes.
         """
         c, t, name = self.config, self.config.tokens, f"{block}.moe"
-        kept = t * (2 * self.tiles.loaded + self.now * self.tiles.dim)
+        apart = self._apart(self.model.linear(f"{name}.experts.0.fc1"))
+        loaded = self.tiles.expert if apart else self.tiles.loaded
+        kept = t * (2 * loaded + self.now * self.tiles.dim)
         if c.shared_hidden:
             self.feed_forward(f"{name}.shared")
             self.add(f"{block}.res2", 0, t)
-        self.gates(name, kept)
+        self.gates(name, LATER if apart else kept)
         for expert in range(c.experts + 1):
             own = f"{name}.experts.{expert}"
             turn = ("", "2")[expert % 2]
@@ -325,7 +336,7 @@ class Chain:
                     t,
                     name=f"{own}.gelu",
                     x_base=kept,
-                    load_x=False,
+                    load_x=apart and expert == 0,
                     table=name,
                     mode="gather",
                     expert=expert,
@@ -338,7 +349,7 @@ class Chain:
                 self.add(f"{block}.res2", 0, t, expert - 1, f"y{turn}")
 
     def gates(self, name: str, kept: int) -> None:
-        """Of every task: logits, then routing. They leave the tokens at `kept` for the experts."""
+        """Of every task: logits, then routing. The tokens are loaded to `kept`."""
         c, t, tasks = self.config, self.config.tokens, range(len(self.config.tasks))
         for task in tasks:
             self.linear(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +20,19 @@ from hwmoe.plan.effects import LISTS, Words, effects
 from hwmoe.plan.image import RESULT_ALIGN
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import LINEAR_FLAGS, ceil_div
-from hwmoe.plan.program import Program, Step
-
-QUEUE = 8
-"""Instructions that wait in front of an engine."""
+from hwmoe.plan.program import QUEUE_DEPTH, Program, Step
+from hwmoe.plan.tokens import unpack_counters
 
 MOST_PROBLEMS = 20
 _FLAG = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
-_LINEAR = instruction_set().engines.index("linear")
-_ENGINES = len(instruction_set().engines)
 _NUMBER = instruction_set().spaces
+_LINEAR_SPACES = [_NUMBER[name] for name in ("act8", "heads", "y")]
 _SPACES = {
-    "linear": [_NUMBER[name] for name in ("act8", "heads", "y")],
+    "linear": _LINEAR_SPACES,
+    "expert": _LINEAR_SPACES,
     "store": [_NUMBER[name] for name in ("y", "res")],
 }
+
 Clock = npt.NDArray[np.int64]
 
 
@@ -68,11 +67,12 @@ def _out_of_range(program: Program) -> Iterator[str]:
 
 
 def _constants_out_of_range(program: Program, index: int, step: Step) -> Iterator[str]:
-    f, cfg = step.fields, program.accelerator.linear
+    f, acc = step.fields, program.accelerator
     if not program.params.size:
         return
     asked: dict[str, tuple[int, int, int]] = {}
-    if step.kind == "linear":
+    if step.kind in acc.linears:
+        cfg = acc.linears[step.kind]
         rows = cfg.w_rows * (4 if f["flags"] & _FLAG["ternary"] else 1)
         beats = f["in_tiles"] * f["out_tiles"] * cfg.t_out // rows
         asked["weights"] = (f["weights"], beats, len(program.weights))
@@ -82,11 +82,13 @@ def _constants_out_of_range(program: Program, index: int, step: Step) -> Iterato
             asked["table"] = (f["table"], 64, program.params.size)
         if f["out_tiles"] != ceil_div(f["chunks"] * cfg.t_epi, cfg.t_out):
             yield f"{_name(index, step)}: out_tiles and chunks do not fit together"
+        if step.kind == "expert" and not f["flags"] & _FLAG["ternary"]:
+            yield f"{_name(index, step)}: the expert engine has ternary weights only"
     elif step.kind == "layernorm":
-        width = 2 * cfg.t_in * ceil_div(f["dim"], cfg.t_in)
+        width = 2 * acc.linear.t_in * ceil_div(f["dim"], acc.linear.t_in)
         asked["params"] = (f["params"], width, program.params.size)
     elif step.kind == "load_const":
-        asked["params"] = (f["params"], f["words"] * cfg.t_in // 2, program.params.size)
+        asked["params"] = (f["params"], f["words"] * acc.linear.t_in // 2, program.params.size)
     for name, (first, count, limit) in asked.items():
         if not 0 <= first <= first + count <= limit:
             yield f"{_name(index, step)}: {name} {first} to {first + count - 1}, of {limit}"
@@ -116,9 +118,9 @@ def _results(program: Program) -> Iterator[str]:
 
 def _unbalanced(program: Program) -> Iterator[str]:
     """A counter that an iteration raises and lowers differently runs over or dry in time."""
-    names = instruction_set().engines
-    for giver in range(_ENGINES):
-        for taker in range(_ENGINES):
+    names = program.accelerator.engines
+    for giver in range(len(names)):
+        for taker in range(len(names)):
             given = sum(s.fields["signal"] >> taker & 1 for s in program.steps if s.engine == giver)
             taken = sum(s.fields["wait"] >> giver & 1 for s in program.steps if s.engine == taker)
             if given != taken:
@@ -142,7 +144,7 @@ class _Instance:
     image: int
     null: bool
     order: int
-    clock: Clock = field(default_factory=lambda: np.zeros(_ENGINES, np.int64))
+    clock: Clock
 
 
 class _Follower:
@@ -150,10 +152,12 @@ class _Follower:
         self.program, self.task = program, task
         self.stages = program.loop["stages"]
         self.images = self.stages + 1
-        packed = [program.loop[f"tokens_{i}"].to_bytes(4, "little") for i in range(7)]
-        initial = b"".join(packed)[: _ENGINES**2]
+        acc = program.accelerator
+        self.engines = len(acc.engines)
+        self.linears = {acc.engines.index(name) for name in acc.linears}
+        initial = unpack_counters(program.loop, self.engines)
         # Counters as queues: the clock at the end of each instruction that signalled.
-        self.tokens = [deque([np.zeros(_ENGINES, np.int64)] * n) for n in initial]
+        self.tokens = [deque([self._start()] * n) for n in initial]
         self.found: list[str] = []
 
     def problems(self) -> list[str]:
@@ -162,32 +166,36 @@ class _Follower:
             self._check_data(done)
         return self.found
 
+    def _start(self) -> Clock:
+        return np.zeros(self.engines, np.int64)
+
     # --- tokens: who certainly comes before whom ------------------------------------------------
 
     def _dispatch(self) -> Iterator[_Instance]:
-        counts = [0] * _ENGINES
+        counts = [0] * self.engines
         for iteration in range(self.images + self.stages - 1):
             for index, step in enumerate(self.program.steps):
                 image = iteration - step.fields["stage"]
                 masked = not step.fields["tasks"] >> self.task & 1
                 null = masked or not 0 <= image < self.images
-                yield _Instance(index, step, image, null, counts[step.engine])
+                order = counts[step.engine]
+                yield _Instance(index, step, image, null, order, self._start())
                 counts[step.engine] += 1
 
     def _execute(self) -> list[_Instance]:
         """Run on tokens alone, instructions in fetch order through bounded queues."""
-        queues: list[deque[_Instance]] = [deque() for _ in range(_ENGINES)]
-        last: list[_Instance | None] = [None] * _ENGINES
-        linear: list[Clock] = []
+        queues: list[deque[_Instance]] = [deque() for _ in range(self.engines)]
+        last: list[_Instance | None] = [None] * self.engines
+        self.ends: list[list[Clock]] = [[] for _ in queues]
         source, done = self._dispatch(), []
         pending = next(source, None)
         while True:
             moved = False
-            while pending and len(queues[pending.step.engine]) < QUEUE:
+            while pending and len(queues[pending.step.engine]) < QUEUE_DEPTH:
                 queues[pending.step.engine].append(pending)
                 pending, moved = next(source, None), True
             for engine, queue in enumerate(queues):
-                while queue and self._begin(queue[0], last[engine], linear):
+                while queue and self._begin(queue[0], last[engine]):
                     last[engine] = queue.popleft()
                     done.append(last[engine])
                     moved = True
@@ -197,41 +205,42 @@ class _Follower:
                     self.found.append("deadlock: waiting for ever are " + ", ".join(waiting))
                 return [instance for instance in done if instance]
 
-    def _begin(self, one: _Instance, last: _Instance | None, linear: list[Clock]) -> bool:
+    def _begin(self, one: _Instance, last: _Instance | None) -> bool:
         """Take the tokens if all are there; leave those it signals."""
         me, f = one.step.engine, one.step.fields
-        needed = [e * _ENGINES + me for e in range(_ENGINES) if f["wait"] >> e & 1]
+        ends = self.ends[me]  # of a linear engine: how it stood when each was complete
+        needed = [e * self.engines + me for e in range(self.engines) if f["wait"] >> e & 1]
         if not all(self.tokens[pair] for pair in needed):
             return False
         for clock in ([last.clock] if last else []) + [self.tokens[p].popleft() for p in needed]:
             np.maximum(one.clock, clock, out=one.clock)
-        if me != _LINEAR:
+        if me not in self.linears:
             one.clock[me] = one.order  # one at a time
         elif f["after"] and one.order >= f["after"]:
             number = one.order - f["after"]
-            np.maximum(one.clock, linear[number], out=one.clock)
+            np.maximum(one.clock, ends[number], out=one.clock)
             one.clock[me] = max(one.clock[me], number + 1)
         end = one.clock.copy()
         end[me] = one.order + 1  # complete in order, so all before it are too
-        if me == _LINEAR:
-            end = np.maximum(end, linear[-1]) if linear else end
-            linear.append(end)
-        for other in range(_ENGINES):
+        if me in self.linears:
+            end = np.maximum(end, ends[-1]) if ends else end
+            ends.append(end)
+        for other in range(self.engines):
             if f["signal"] >> other & 1:
-                self.tokens[me * _ENGINES + other].append(end)
+                self.tokens[me * self.engines + other].append(end)
         return True
 
     # --- data: in fetch order, what each word holds ---------------------------------------------
 
     def _check_data(self, done: list[_Instance]) -> None:
-        memories = {m: self.program.sizes.words(m) for m in ("act8", "heads", "res", "y")}
+        memories = self.program.sizes.memories()
         memories[LISTS] = self.program.sizes.slots
         self.ordered = {(one.step.engine, one.order): one for one in done}
         # [kind of access, words]: order of the last write, the engine, its image; last reads.
         self.writer = {m: np.full((3, n), -1, np.int64) for m, n in memories.items()}
-        self.reader = {m: np.full((_ENGINES, n), -1, np.int64) for m, n in memories.items()}
-        self.kept: dict[int, tuple[int, int]] = {}
-        self.table = (-1, -1)
+        self.reader = {m: np.full((self.engines, n), -1, np.int64) for m, n in memories.items()}
+        self.kept: dict[tuple[int, int], tuple[int, int]] = {}
+        self.table: dict[int, tuple[int, int]] = {}
         for shape in self._dispatch():
             one = self.ordered.get((shape.step.engine, shape.order))
             if one is None or one.null:
@@ -241,7 +250,7 @@ class _Follower:
                 self._check_read(one, words)
             for words in found.writes:
                 self._check_write(one, words)
-            if one.step.kind == "linear":
+            if one.step.engine in self.linears:
                 self._check_kernel(one)
             for words in found.reads:
                 self.reader[words.memory][one.step.engine, words.first : words.stop] = one.order
@@ -266,7 +275,7 @@ class _Follower:
         me = one.step.engine
         what = f"{_name(one.index, one.step)} writes {words.memory} {words.first}.."
         order, engine, _ = self.writer[words.memory][:, words.first : words.stop]
-        for e in range(_ENGINES):
+        for e in range(self.engines):
             if e == me:
                 continue  # an engine's own writes come in order, and after its earlier reads
             written = order[engine == e]
@@ -282,9 +291,11 @@ class _Follower:
         )
 
     def _check_kernel(self, one: _Instance) -> None:
-        """What the linear kernel keeps: activations and the GELU table."""
+        """What a linear kernel keeps: activations and the GELU table."""
+        me = one.step.engine
         f, flags = one.step.fields, one.step.fields["flags"]
-        words = range(f["x_base"], f["x_base"] + f["n_tok"] * f["in_tiles"])
+        first, stop = f["x_base"], f["x_base"] + f["n_tok"] * f["in_tiles"]
+        words = [(me, word) for word in range(first, stop)]
         mark = (one.image, f["src"])
         if flags & _FLAG["load_x"]:
             self.kept.update(dict.fromkeys(words, mark))
@@ -293,6 +304,6 @@ class _Follower:
                 f"{_name(one.index, one.step)}: its activations are not kept at x_base"
             )
         if flags & _FLAG["load_table"]:
-            self.table = (one.image, f["table"])
-        if flags & _FLAG["gelu"] and self.table != (one.image, f["table"]):
+            self.table[me] = (one.image, f["table"])
+        if flags & _FLAG["gelu"] and self.table.get(me) != (one.image, f["table"]):
             self.found.append(f"{_name(one.index, one.step)}: another GELU table is loaded")

@@ -12,14 +12,13 @@ from hwmoe.model.config import ModelConfig
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.chain import Chain
 from hwmoe.plan.image import IMAGE_HEADER, RESULT_ALIGN
-from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.layout import Tiles, sized_for
 from hwmoe.plan.memory import Memory, NoMemory
 from hwmoe.plan.order import merge
 from hwmoe.plan.packing import LINEAR_FLAGS, pad_up
 from hwmoe.plan.places import Places
 from hwmoe.plan.program import MachineSizes, Program, Step
-from hwmoe.plan.tokens import synchronize
+from hwmoe.plan.tokens import pack_counters, synchronize
 from hwmoe.quant.quantized import QuantizedModel
 
 MAX_STEPS = 8192
@@ -71,7 +70,8 @@ def link(chain: Chain, sizes: MachineSizes, result_bytes: int) -> Program:
     c, acc, tiles = chain.config, chain.acc, chain.tiles
     share = max(1, round(c.tokens * c.top_k / c.experts))
     order = merge(chain.stages, acc, sizes, share)
-    order = list(_kernel_state(order, tiles.loaded * c.tokens, chain.tables))
+    regions = {"linear": tiles.loaded * c.tokens, "expert": tiles.expert * c.tokens}
+    order = list(_kernel_state(order, regions, chain.tables))
     steps, counters = synchronize(order, acc, sizes)
     image_words = c.patches * tiles.patch
     loop = {
@@ -80,40 +80,35 @@ def link(chain: Chain, sizes: MachineSizes, result_bytes: int) -> Program:
         "spare": 0,
         "image_bytes": pad_up(IMAGE_HEADER + image_words * acc.linear.t_in, IMAGE_HEADER),
         "logit_bytes": result_bytes,
-        **_counter_fields(counters),
+        **pack_counters(counters),
     }
     classes = tuple(task.classes for task in c.tasks)
     joined = chain.memory.joined()
     return Program(acc, sizes, loop, tuple(steps), classes, *joined, image_words)
 
 
-def _counter_fields(counters: list[int]) -> dict[str, int]:
-    """Initial token counters, four a word."""
-    words = instruction_set().formats["loop"].fields
-    names = [name for name in words if name.startswith("tokens_")]
-    data = bytes(counters).ljust(4 * len(names), b"\0")
-    return {n: int.from_bytes(data[4 * i : 4 * i + 4], "little") for i, n in enumerate(names)}
+def _kernel_state(
+    order: list[Step], regions: Mapping[str, int], tables: Mapping[str, int]
+) -> Iterator[Step]:
+    """What a linear kernel keeps from command to command, decided in the final order.
 
-
-def _kernel_state(order: list[Step], region: int, tables: Mapping[str, int]) -> Iterator[Step]:
-    """What the linear kernel keeps from command to command, decided in the final order.
-
-    Inputs that only one command uses alternate between two regions, so that the next is loaded
-    while the present one is read. `tables` tells which GELU table a step needs: it is
-    loaded unless the last one loaded, by this stage, is the same.
+    Inputs that only one command uses alternate between two `regions`, of so many words, so that the
+    next is loaded while the present one is read. `tables` tells which GELU table a step needs: it
+    is loaded unless the last one loaded, by this stage, is the same.
     """
     flag = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
-    turn, held = 0, (-1, -1)
+    turn, held = dict.fromkeys(regions, 0), dict.fromkeys(regions, (-1, -1))
     for step in order:
-        if step.kind != "linear":
+        if step.kind not in regions:
             yield step
             continue
         fields = dict(step.fields)
         if fields["x_base"] < 0:
-            fields["x_base"], turn = turn * region, 1 - turn
+            fields["x_base"] = turn[step.kind] * regions[step.kind]
+            turn[step.kind] = 1 - turn[step.kind]
         if step.name in tables:
             needs = (fields["stage"], tables[step.name])
-            if needs != held:
+            if needs != held[step.kind]:
                 fields["flags"] |= flag["load_table"]
-                held = needs
+                held[step.kind] = needs
         yield replace(step, fields=fields)

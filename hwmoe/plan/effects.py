@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -25,11 +25,23 @@ class Words:
     first: int
     stop: int
 
+    def meets(self, others: Sequence[Words]) -> bool:
+        """Whether one of the others has a word of these."""
+        return any(
+            self.memory == o.memory and self.first < o.stop and o.first < self.stop for o in others
+        )
+
 
 @dataclass(frozen=True)
 class Effects:
     reads: tuple[Words, ...]
     writes: tuple[Words, ...]
+
+    def after(self, other: Effects) -> bool:
+        """Whether what has these effects must stay in its order with the other."""
+        return any(w.meets(self.reads) or w.meets(self.writes) for w in other.writes) or any(
+            r.meets(self.writes) for r in other.reads
+        )
 
 
 def effects(step: Step, acc: AcceleratorConfig) -> Effects:
@@ -99,6 +111,7 @@ _EFFECTS = {
     "load_const": _load_const,
     "layernorm": _layernorm,
     "linear": _linear,
+    "expert": _linear,
     "attention": _attention,
     "add": _add,
     "gate": _gate,

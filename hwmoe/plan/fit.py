@@ -16,6 +16,7 @@ from hwmoe.plan.program import MachineSizes, Program
 
 _SIZES = {
     "linear": ("max_tokens", "x_words"),
+    "expert": ("max_tokens", "x_words"),
     "attention": ("max_tokens", "max_dim_tiles"),
     "layernorm": ("max_tiles",),
     "gate": ("max_experts", "max_k"),
@@ -41,9 +42,9 @@ def largest(programs: Sequence[Program]) -> tuple[AcceleratorConfig, MachineSize
     kernels = [_kernel_sizes(program.accelerator) for program in programs]
     config = programs[0].accelerator.model_dump()
     config["stages"] = max(program.accelerator.stages for program in programs)
-    for kernel, names in _SIZES.items():
-        for name in names:
-            config[kernel][name] = max(sizes[f"{kernel}.{name}"] for sizes in kernels)
+    for size in kernels[0]:
+        kernel, name = size.split(".")
+        config[kernel][name] = max(sizes[size] for sizes in kernels)
     counts = [asdict(program.sizes) for program in programs]
     sizes = {name: max(count[name] for count in counts) for name in counts[0]}
     return AcceleratorConfig.model_validate(config), MachineSizes(**sizes)
@@ -58,7 +59,7 @@ def check_fit(program: Program, acc: AcceleratorConfig, sizes: MachineSizes) -> 
     problems += [
         f"{name}: {needed} needed, the machine has {has[name]}"
         for name, needed in needs.items()
-        if needed > has[name]
+        if needed > has.get(name, needed)
     ]
     if problems:
         raise HwmoeError("the program does not fit the machine:\n  " + "\n  ".join(problems))
@@ -66,14 +67,19 @@ def check_fit(program: Program, acc: AcceleratorConfig, sizes: MachineSizes) -> 
 
 def _kernel_sizes(acc: AcceleratorConfig) -> dict[str, int]:
     config = acc.model_dump()
-    return {f"{kernel}.{n}": config[kernel][n] for kernel, names in _SIZES.items() for n in names}
+    return {
+        f"{kernel}.{name}": config[kernel][name]
+        for kernel, names in _SIZES.items()
+        if config[kernel]
+        for name in names
+    }
 
 
 def _fixed(acc: AcceleratorConfig) -> dict[str, int]:
     """Lanes and ports."""
     return {
         f"{kernel}.{name}": value
-        for kernel, fields in acc.model_dump(exclude={"stages"}).items()
+        for kernel, fields in acc.model_dump(exclude={"stages"}, exclude_none=True).items()
         for name, value in fields.items()
         if name not in _SIZES.get(kernel, ())
     }
@@ -81,7 +87,7 @@ def _fixed(acc: AcceleratorConfig) -> dict[str, int]:
 
 def _other_lanes(own: dict[str, int], others: dict[str, int], whose: str) -> list[str]:
     return [
-        f"{name}: compiled for {value}, {whose} {others[name]}"
-        for name, value in own.items()
-        if value != others[name]
+        f"{name}: compiled for {own.get(name, 'none')}, {whose} {others.get(name, 'none')}"
+        for name in dict.fromkeys([*own, *others])
+        if own.get(name) != others.get(name)
     ]

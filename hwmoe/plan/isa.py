@@ -31,6 +31,11 @@ class Format:
     fields: tuple[str, ...]
     layout: Layout
 
+    @property
+    def lowest(self) -> dict[str, int]:
+        """Field name -> its lowest bit."""
+        return {name: low for name, (low, _) in self.layout.items()}
+
 
 @dataclass(frozen=True)
 class InstructionSet:
@@ -86,8 +91,9 @@ def instruction_set() -> InstructionSet:
     data = tomllib.loads(resources.files("hwmoe.plan").joinpath("isa.toml").read_text())
     common = [(name, bits) for name, bits in data["common"]]
     formats = {}
+    given = {entry["name"]: entry for entry in data["instruction"]}
     for entry in data["instruction"]:
-        own = [(name, bits) for name, bits in entry["fields"]]
+        own = [(name, bits) for name, bits in given[entry.get("like", entry["name"])]["fields"]]
         formats[entry["name"]] = Format(
             entry["name"],
             entry["opcode"],

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from hwmoe.errors import HwmoeError, explain_validation
-from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig
 from hwmoe.plan.packing import ceil_div
 from hwmoe.plan.program import HeadLayout
+from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.quantized import QuantizedModel
 
 
@@ -25,10 +26,12 @@ def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> Accelera
     lanes, beat = accelerator.linear.t_in, 8 * accelerator.linear.t_in * accelerator.linear.w_rows
     port = min(accelerator.ports.port_bits, beat)
     stages = min(accelerator.stages, c.depth)
-    kept = tiles.dim if c.moe_layers else 0
-    words = c.tokens * (2 * tiles.loaded + stages * kept)
+    kept = stages * tiles.dim if c.moe_layers else 0
+    apart = accelerator.expert is not None and has_ternary_experts(model)
     sized = {
-        "linear": accelerator.linear.model_dump() | {"max_tokens": c.tokens, "x_words": words},
+        "linear": _linear(accelerator.linear, c.tokens, 2 * tiles.loaded + (0 if apart else kept)),
+        "expert": accelerator.expert
+        and _linear(accelerator.expert, c.tokens, 2 * tiles.expert + kept),
         "attention": accelerator.attention.model_dump()
         | {"max_tokens": c.tokens, "max_dim_tiles": tiles.heads_layout.dim_tiles},
         "layernorm": accelerator.layernorm.model_dump()
@@ -41,6 +44,19 @@ def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> Accelera
         return AcceleratorConfig.model_validate(sized)
     except ValidationError as error:
         raise explain_validation(f"an accelerator for {c.name}", error) from None
+
+
+def has_ternary_experts(model: QuantizedModel) -> bool:
+    """Whether an expert engine would have work."""
+    return any(
+        ".experts." in name and isinstance(op, LinearParams) and op.ternary
+        for name, op in model.ops.items()
+    )
+
+
+def _linear(cfg: LinearConfig, tokens: int, words: int) -> dict[str, int]:
+    """Sized for lists of `tokens`, and activations of so many words a token."""
+    return cfg.model_dump() | {"max_tokens": tokens, "x_words": max(1, tokens * words)}
 
 
 def _check_lanes(acc: AcceleratorConfig) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,8 @@ from hwmoe.plan.packing import LINEAR_FLAGS, ceil_div
 from hwmoe.plan.program import MachineSizes, Step
 
 _TERNARY = 1 << LINEAR_FLAGS.index("ternary")
+HEAD_STARTS = (7, 3)  # parts of the longest chain
+MOST_RULES = 16  # for each of them
 _OVERHEAD = 80  # cycles from an instruction's start to its first word, about
 
 
@@ -25,7 +29,7 @@ class Footprints:
 
     def __init__(self, sizes: MachineSizes, kinds: int = 1) -> None:
         self.kinds = kinds
-        memories = {name: sizes.words(name) for name in ("act8", "heads", "res", "y")}
+        memories = sizes.memories()
         memories[LISTS] = sizes.slots
         self.written: Table = {m: np.full((kinds, n), -1, np.int64) for m, n in memories.items()}
         self.read: Table = {m: np.full((kinds, n), -1, np.int64) for m, n in memories.items()}
@@ -53,39 +57,78 @@ class Footprints:
             self.written[w.memory][kind, w.first : w.stop] = number
 
 
+Rank = Callable[[int, int], float]
+"""(stage, cycles it still has) -> of the steps that could start first, the least rank is next."""
+
+
 def merge(
     stages: Sequence[Sequence[Step]], acc: AcceleratorConfig, sizes: MachineSizes, share: int
 ) -> list[Step]:
-    """One order for the chains of all stages: always the step that could start first is next.
+    """One order for the chains of all stages: always a step that could start first is next.
 
     Times are estimates: an engine is free after a step's cycles, a step waits for all that
-    it reads and writes. An older image (a later stage) goes first where both could start.
-    `share`: tokens that an expert is expected to get.
+    it reads and writes. Several rules choose among steps that could start at the same time; the
+    order that ends first is taken. `share`: tokens that an expert is expected to get.
     """
+    chains = [
+        [_Timed(step, effects(step, acc), cycles(step, acc, share)) for step in chain]
+        for chain in stages
+    ]
+    longest = max(sum(timed.cycles for timed in chain) for chain in chains)
+    found = [_merged(chains, acc, sizes, rank) for rank in _ranks(len(chains), longest)]
+    return min(found, key=lambda entry: entry[0])[1]
+
+
+def _ranks(stages: int, longest: int) -> Iterator[Rank]:
+    """An older image (a later stage) first; then who has most to do, with and without a head start
+    of a part of the longest chain for some of the stages."""
+    yield lambda stage, left: -stage
+    if stages == 1:
+        return
+    for part in HEAD_STARTS:
+        for ahead in islice(product((0, longest // part), repeat=stages), MOST_RULES):
+            yield lambda stage, left, ahead=ahead: -(left + ahead[stage])  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class _Timed:
+    step: Step
+    effects: Effects
+    cycles: int
+
+
+def _merged(
+    chains: Sequence[Sequence[_Timed]], acc: AcceleratorConfig, sizes: MachineSizes, rank: Rank
+) -> tuple[int, list[Step]]:
+    """The order by one rule, and when its last step ends."""
     times = Footprints(sizes)
     free: dict[int, int] = {}
-    left = [list(chain) for chain in stages]
-    found = [[effects(step, acc) for step in chain] for chain in stages]
-    at = [0] * len(left)
+    left = [sum(timed.cycles for timed in chain) for chain in chains]
+    at = [0] * len(chains)
+    ready: dict[int, int] = {}  # of the next step of a stage: when all it needs is there
     order: list[Step] = []
+    end = 0
     while True:
-        heads = [s for s in range(len(left)) if at[s] < len(left[s])]
+        heads = {s: chain[at[s]] for s, chain in enumerate(chains) if at[s] < len(chain)}
         if not heads:
-            return order
-
-        def start(stage: int) -> int:
-            step = left[stage][at[stage]]
-            ready = int(times.before(found[stage][at[stage]])[0])
-            return max(ready, free.get(step.engine, 0))
-
-        first, stage = min((start(s), -s) for s in heads)
-        stage = -stage
-        step = left[stage][at[stage]]
-        end = first + cycles(step, acc, share)
-        free[step.engine] = end - (_OVERHEAD if step.kind == "linear" else 0)
-        times.leave(found[stage][at[stage]], end)
-        order.append(step)
+            return end, order
+        for stage in heads.keys() - ready.keys():
+            ready[stage] = int(times.before(heads[stage].effects)[0])
+        first, _, stage = min(
+            (max(ready[s], free.get(head.step.engine, 0)), rank(s, left[s]), s)
+            for s, head in heads.items()
+        )
+        head = heads.pop(stage)
+        done = first + head.cycles
+        end = max(end, done)
+        free[head.step.engine] = done - (_OVERHEAD if head.step.kind in acc.linears else 0)
+        times.leave(head.effects, done)
+        order.append(head.step)
+        left[stage] -= head.cycles
         at[stage] += 1
+        late = [s for s, other in heads.items() if other.effects.after(head.effects)]
+        for s in (stage, *late):
+            del ready[s]
 
 
 def cycles(step: Step, acc: AcceleratorConfig, share: int) -> int:
@@ -94,7 +137,7 @@ def cycles(step: Step, acc: AcceleratorConfig, share: int) -> int:
 
 
 def _linear(step: Step, acc: AcceleratorConfig, share: int) -> int:
-    f, cfg = step.fields, acc.linear
+    f, cfg = step.fields, acc.linears[step.kind]
     rows = min(share, f["n_list"]) if f["list_mode"] else f["n_list"]
     beats = cfg.t_out // (cfg.w_rows * (4 if f["flags"] & _TERNARY else 1))
     passes = f["in_tiles"] * f["out_tiles"] * max(ceil_div(rows, cfg.t_tok), beats)
@@ -131,6 +174,7 @@ def _store(step: Step, acc: AcceleratorConfig, share: int) -> int:
 
 _CYCLES = {
     "linear": _linear,
+    "expert": _linear,
     "attention": _attention,
     "layernorm": _layernorm,
     "add": _add,

@@ -26,7 +26,7 @@ LINEAR_COMMAND = (
     ("x_base", 16),
     ("shift", 8),
     ("flags", 8),
-    ("reserved", 16),
+    ("unit", 16),  # for the HLS top, which has one kernel for both engines: 1 is `expert`
 )
 LINEAR_FLAGS = ("load_x", "gather", "gelu", "load_table", "wide", "ternary")
 ATTENTION_COMMAND = (

@@ -9,9 +9,8 @@ from hwmoe.model.config import ModelConfig
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.layout import Tiles
 from hwmoe.plan.packing import ceil_div
-from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.program import MEMORIES, MachineSizes
 
-MEMORIES = ("act8", "heads", "res", "y")
 MIN_WORDS = 2
 
 

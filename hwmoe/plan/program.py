@@ -21,6 +21,12 @@ from hwmoe.plan.packing import Beats, Ints, pad_up
 
 Space = Literal["act8", "heads", "res", "y", "none"]
 
+MEMORIES = ("act8", "heads", "res", "y")
+"""On chip, in the order of the bits of a fault."""
+
+QUEUE_DEPTH = 8
+"""Instructions that wait in front of an engine."""
+
 
 @dataclass(frozen=True)
 class MachineSizes:
@@ -44,7 +50,7 @@ class MachineSizes:
 
     def memories(self) -> dict[str, int]:
         """Memory -> its words."""
-        return {name: self.words(name) for name in ("act8", "heads", "res", "y")}
+        return {name: self.words(name) for name in MEMORIES}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -15,18 +15,36 @@ ITERATIONS = 3
 """After so many the pattern repeats: what an iteration waits for lies at most one before it."""
 
 
+def pack_counters(counters: Sequence[int]) -> dict[str, int]:
+    """Initial token counters, 8 bits each, as fields of `loop`."""
+    names = _counter_fields()
+    data = bytes(counters).ljust(4 * len(names), b"\0")
+    return {n: int.from_bytes(data[4 * i : 4 * i + 4], "little") for i, n in enumerate(names)}
+
+
+def unpack_counters(loop: Mapping[str, int], engines: int) -> list[int]:
+    """The inverse of `pack_counters`: a counter for every ordered pair of so many engines."""
+    packed = b"".join(loop[name].to_bytes(4, "little") for name in _counter_fields())
+    return list(packed[: engines**2])
+
+
+def _counter_fields() -> list[str]:
+    fields = instruction_set().formats["loop"].fields
+    return [name for name in fields if name.startswith("tokens_")]
+
+
 def synchronize(
     steps: Sequence[Step], acc: AcceleratorConfig, sizes: MachineSizes
 ) -> tuple[list[Step], list[int]]:
-    """The steps with `wait`, `signal` and `after`, and the 25 initial counters.
+    """The steps with `wait`, `signal` and `after`, and the initial counters.
 
     A step waits for the last instruction of every other engine that it must come after, unless
     its own engine has waited for that one or a later one before. The program runs in a loop, so
     this is followed over several iterations and the last is taken; what it waits for of the
     iteration before are the counters that the first iteration must find.
     """
-    engines = len(instruction_set().engines)
-    linear = instruction_set().engines.index("linear")
+    engines = len(acc.engines)
+    linears = [acc.engines.index(name) for name in acc.linears]
     found = [effects(step, acc) for step in steps]
     last = Footprints(sizes, engines)
     waited = [[-1] * engines for _ in range(engines)]  # [me][from]: number of the step waited for
@@ -49,8 +67,8 @@ def synchronize(
                     signal[number % len(steps)] |= 1 << me
                     initial[other * engines + me] += number < begin
             own = int(last.source(found[index])[me])
-            if final and me == linear and own >= 0:
-                after[index] = _distance(place, index, own, begin, len(steps))
+            if final and me in linears and own >= 0:
+                after[index] = _distance(place, me, index, own, begin, len(steps))
             last.leave(found[index], begin + index, me)
     made = [
         replace(step, fields=dict(step.fields, wait=w, signal=s, after=a))
@@ -70,15 +88,15 @@ def _places(steps: Sequence[Step], engines: int) -> tuple[list[int], list[int]]:
 
 
 def _distance(
-    places: tuple[list[int], list[int]], index: int, number: int, begin: int, size: int
+    places: tuple[list[int], list[int]], engine: int, index: int, number: int, begin: int, size: int
 ) -> int:
-    """Linear instructions from the one with `number` to step `index`; 0 if none can be so near.
+    """Instructions of its engine from the one with `number` to step `index`; 0 if none can be so
+    near.
 
     Further than the engine ever runs ahead means no wait: 255 is the field's largest.
     """
     place, counts = places
-    linear = instruction_set().engines.index("linear")
     gap = place[index] - place[number % size]
     if number < begin:
-        gap += counts[linear]
+        gap += counts[engine]
     return gap if gap <= 255 else 0

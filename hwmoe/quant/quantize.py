@@ -58,7 +58,7 @@ def quantize(
     build.all()
     how = "min-max" if percentile >= 100 else f"percentile {percentile:g}"
     if given:
-        how = f"{given} scales of the model's own and {how}"
+        how = f"{given} scales that came with the model, else {how}"
     return QuantizedModel(
         model.config,
         experts,

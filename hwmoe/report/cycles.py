@@ -14,7 +14,7 @@ Section = dict[str, Any]
 
 
 def linear_macs(config: ModelConfig) -> int:
-    """MACs of one image on the linear engine, without padding: all but those of attention."""
+    """MACs of one image on the linear engines, without padding: all but those of attention."""
     return config.macs - 2 * config.depth * config.tokens**2 * config.dim
 
 
@@ -52,7 +52,8 @@ def cycles_section(
         ),
     }
     steady = section["steady"]["measured"] or section["steady"]["predicted"]
-    per_cycle = project.program.accelerator.linear.macs_per_cycle
+    linears = project.program.accelerator.linears.values()
+    per_cycle = sum(cfg.macs_per_cycle for cfg in linears)
     macs = linear_macs(project.model.config)
     section["linear_macs"] = {
         "per_image": macs,

@@ -8,6 +8,7 @@ from itertools import cycle, islice
 
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program
+from hwmoe.plan.tokens import unpack_counters
 from hwmoe.sim.machine_library import ENGINES, STATES
 from hwmoe.sim.machine_session import MachineSession, Records
 
@@ -29,7 +30,7 @@ def diagnosis(
     events, _, errors = session.lists()
     missing = awaited(events)
     lines = [f"In cycle {session.cycle} of the simulation (started in {totals.since}):"]
-    for i, engine in enumerate(ENGINES):
+    for i, engine in enumerate(ENGINES[: totals.engines]):
         doing = STATES[totals.state[i]]
         mine = events[events["engine"] == i]
         begun, done = mine[mine["done"] == 0], mine[mine["done"] == 1]
@@ -64,7 +65,8 @@ def diagnosis(
 
 def missing_tokens(program: Program, events: Records) -> dict[str, str]:
     """Engine -> whose tokens its next instruction lacks, by the events since the start."""
-    loop, size = program.loop, len(ENGINES)
+    size = len(program.accelerator.engines)
+    counters = unpack_counters(program.loop, size)
     steps = [[s for s in program.steps if s.engine == engine] for engine in range(size)]
     # What was begun took its tokens, null instructions too, which begin and end at once.
     done = Counter(events["engine"][events["done"] == 1].tolist())
@@ -82,9 +84,7 @@ def missing_tokens(program: Program, events: Records) -> dict[str, str]:
         step = own[begun[me] % len(own)]
         lacking = []
         for other in range(size):
-            number = size * other + me
-            count = loop[f"tokens_{number // 4}"] >> 8 * (number % 4) & 0xFF
-            count += passed(other, done[other], "signal", me)
+            count = counters[size * other + me] + passed(other, done[other], "signal", me)
             count -= passed(me, begun[me], "wait", other)
             if step.fields["wait"] >> other & 1 and count <= 0:
                 lacking.append(instruction_set().engines[other])

@@ -168,7 +168,8 @@ class Machine:
                     raise SimulationFault("the interrupt came and ap_done is not set")
             if place:
                 place.drop()
-            status = {name: session.read(at) for name, at in registers.status_registers().items()}
+            readable = registers.status_registers(totals.engines)
+            status = {name: session.read(at) for name, at in readable.items()}
             if not tolerate_errors:
                 _raise_errors(status, errors)
             session.advance(options.capture_delay + 1)  # of a step that ended with the run
@@ -180,7 +181,7 @@ class Machine:
                 step_clipped=[session.read(registers.step_clipped(step)) for step in range(steps)],
                 engine_cycles={
                     engine: dict(zip(STATES, totals.states[i], strict=True))
-                    for i, engine in enumerate(ENGINES)
+                    for i, engine in enumerate(ENGINES[: totals.engines])
                 },
                 mac_cycles=totals.mac,
                 events=events,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hwmoe.plan.isa import instruction_set
 from hwmoe.sim.library import load_library
 
 RUNNING, FINISHED, BREACH, BROKEN = range(4)  # Status
 LIMIT, INTERRUPT, POLLED_DONE = range(3)  # Until
-ENGINES = ("load", "linear", "attention", "vector", "store")
+ENGINES = instruction_set().engines  # a machine has Totals.engines of them
 STATES = ("idle", "waiting", "running", "held")  # held: running, but off-chip memory is awaited
-MEMORIES = ("act8", "heads", "res", "y")
 WINDOW_CYCLES = 1024
 MOST_ERRORS = 64
 NO_ADDRESS = 2**64 - 1
@@ -73,6 +73,7 @@ class Totals(ctypes.Structure):
         ("mac", ctypes.c_int64),
         ("states", ctypes.c_int64 * len(STATES) * len(ENGINES)),
         ("state", ctypes.c_int32 * len(ENGINES)),
+        ("engines", ctypes.c_int32),
         ("interrupt", ctypes.c_int32),
     )
 

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from hwmoe.plan.program import MEMORIES
 from hwmoe.sim.divergence import SimulationFault
 from hwmoe.sim.machine_build import read_channels
 from hwmoe.sim.machine_image import MemoryImage, MemoryRegion
@@ -24,7 +25,6 @@ from hwmoe.sim.machine_library import (
     FINISHED,
     INTERRUPT,
     LIMIT,
-    MEMORIES,
     MOST_ERRORS,
     POLLED_DONE,
     REGION,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hwmoe.sim.machine import MachineRun
-from hwmoe.sim.machine_library import ENGINES
 from hwmoe.sim.machine_session import Records
 
 _PROCESS = 1
@@ -37,7 +36,7 @@ def trace_events(
     arguments is when it really began. Null steps are left out.
     """
     found: list[dict[str, Any]] = [_name("process_name", 0, "hwmoe_top")]
-    for engine, name in enumerate(ENGINES):
+    for engine, name in enumerate(run.engine_cycles):
         found.append(_name("thread_name", engine + 1, name))
         mine = run.events[(run.events["engine"] == engine) & (run.events["null"] == 0)]
         found += _slices(run, mine, engine, step_name, clock_mhz)

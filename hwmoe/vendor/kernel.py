@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hwmoe.codegen.rtl_axi import ADDRESS_BITS, Register, pointer_names, register_map
 from hwmoe.codegen.rtl_machine import TOP
+from hwmoe.plan.accelerator import AcceleratorConfig
 
 VENDOR, LIBRARY, NAME, VERSION = "hwmoe", "hwmoe", TOP, "1.0"
 VLNV = f"{VENDOR}:{LIBRARY}:{NAME}:{VERSION}"
@@ -99,10 +100,10 @@ def _address(channel: str, tied: bool) -> Iterator[Port]:
     yield Port(f"{channel}ready", "input", 1, tied)
 
 
-def words(w_ports: int) -> Iterator[tuple[str, int, Register]]:
+def words(acc: AcceleratorConfig) -> Iterator[tuple[str, int, Register]]:
     """(name, offset, register) of each 32-bit word; halves of 64 bits are called as HLS does:
     `program_1` is the low one, `program_2` the high one."""
-    for register in register_map(w_ports):
+    for register in register_map(acc.ports.w_ports, len(acc.engines)):
         for index, offset in enumerate(register.offsets):
             name = register.name if len(register.offsets) == 1 else f"{register.name}_{index + 1}"
             yield name, offset, register

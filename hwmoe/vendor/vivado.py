@@ -7,6 +7,7 @@ from typing import Any
 
 from hwmoe.codegen.project import Project
 from hwmoe.codegen.render import fixed, render
+from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.board import Board
 from hwmoe.quant.numerics import FORMAT
 from hwmoe.vendor import kernel
@@ -71,7 +72,7 @@ def _config(project: Project, family: Family | None) -> dict[str, Any]:
         "read_only": kernel.weight_masters(ports.w_ports),
         "control_range": kernel.CONTROL_RANGE,
         "sources": (f"vivado/{kernel.WRAPPER}.v", *project.rtl),
-        "registers": list(_registers(ports.w_ports)),
+        "registers": list(_registers(project.program.accelerator)),
         "family": family,
     }
     if family:
@@ -82,8 +83,8 @@ def _config(project: Project, family: Family | None) -> dict[str, Any]:
     return config
 
 
-def _registers(w_ports: int) -> Iterator[tuple[str, str, int, str, str]]:
-    for name, offset, register in kernel.words(w_ports):
+def _registers(acc: AcceleratorConfig) -> Iterator[tuple[str, str, int, str, str]]:
+    for name, offset, register in kernel.words(acc):
         access = "read-write" if register.writable else "read-only"
         yield name, hex(offset), 32, access, f"register {register.name} of docs/machine.md"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from small_models import Small, small
@@ -16,6 +16,7 @@ from hwmoe.plan.accelerator import (
     LinearConfig,
 )
 from hwmoe.plan.compiler import schedule_only
+from hwmoe.plan.fit import largest
 from hwmoe.plan.program import MachineSizes, Program
 from hwmoe.quant.reference import run_reference
 
@@ -34,6 +35,12 @@ MACHINES = {
         linear=LinearConfig(t_in=16, t_out=16, t_tok=2, t_epi=16, w_rows=1),
         attention=AttentionConfig(rows=16, dim_lanes=16),
         layernorm=LayerNormConfig(lanes=16),
+    ),
+    "expert engine": AcceleratorConfig(
+        linear=LinearConfig(t_in=16, t_out=32, t_epi=8, w_rows=2),
+        expert=LinearConfig(t_in=16, t_out=24, t_epi=8, w_rows=2),
+        attention=AttentionConfig(rows=8, dim_lanes=8),
+        layernorm=LayerNormConfig(lanes=8),
     ),
 }
 
@@ -95,29 +102,11 @@ def staged(machine: str, stages: int) -> AcceleratorConfig:
     return MACHINES[machine].model_copy(update={"stages": stages})
 
 
-def largest(machine: str) -> tuple[AcceleratorConfig, MachineSizes]:
+def machine_for_all(machine: str) -> tuple[AcceleratorConfig, MachineSizes]:
     """A machine with memories for every case."""
-    programs = [schedule_only(network(c.model).quantized, staged(machine, c.stages)) for c in CASES]
-
-    def most(parts: Sequence[Any]) -> Any:
-        """The largest of every field of objects of one kind."""
-        names = (
-            [field.name for field in fields(parts[0])]
-            if isinstance(parts[0], MachineSizes)
-            else list(type(parts[0]).model_fields)
-        )
-        return type(parts[0])(**{n: max(getattr(part, n) for part in parts) for n in names})
-
-    accs = [program.accelerator for program in programs]
-    acc = AcceleratorConfig(
-        linear=most([a.linear for a in accs]),
-        attention=most([a.attention for a in accs]),
-        layernorm=most([a.layernorm for a in accs]),
-        gate=most([a.gate for a in accs]),
-        ports=accs[0].ports,
-        stages=max(a.stages for a in accs),
+    return largest(
+        [schedule_only(network(c.model).quantized, staged(machine, c.stages)) for c in CASES]
     )
-    return acc, most([program.sizes for program in programs])
 
 
 def lengths_of(program: Program, net: Small, tasks: Sequence[int]) -> Lengths:

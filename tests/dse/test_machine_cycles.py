@@ -6,7 +6,15 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from dse_cases import CASES, MACHINES, Case, largest, lengths_of, network, staged
+from dse_cases import (
+    CASES,
+    MACHINES,
+    Case,
+    lengths_of,
+    machine_for_all,
+    network,
+    staged,
+)
 from small_models import Small
 
 from hwmoe.codegen.rtl_machine import machine_rtl
@@ -30,7 +38,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Machine
 
     @cache
     def build(name: str) -> Machine:
-        acc, sizes = largest(name)
+        acc, sizes = machine_for_all(name)
         rtl = folder / name
         rtl.mkdir()
         paths = []

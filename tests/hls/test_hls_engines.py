@@ -11,12 +11,15 @@ from hls_cases import SIZES, Assembler, linear_params
 
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.program import QUEUE_DEPTH
+from hwmoe.plan.tokens import pack_counters
 from hwmoe.sim.csim import CSim
 
 Make = Callable[[str], CSim]
 ISA = instruction_set()
-LOAD, LINEAR, ATTENTION, VECTOR, STORE = range(len(ISA.engines))
-QUEUE_DEPTH, COUNTER = 8, 255
+ENGINES = ISA.engines[:-1]  # of these machines
+LOAD, LINEAR, ATTENTION, VECTOR, STORE = range(len(ENGINES))
+COUNTER = 255
 
 
 def norm(program: Assembler, **common: int) -> int:
@@ -35,11 +38,11 @@ def copy(program: Assembler, dst: int, **common: int) -> int:
 
 def tokens(**counters: int) -> dict[str, int]:
     """Fields of `loop` from initial counters such as load_vector=2."""
-    data = bytearray(28)
+    counts = [0] * len(ENGINES) ** 2
     for name, value in counters.items():
-        first, to = (ISA.engines.index(part) for part in name.split("_"))
-        data[first * len(ISA.engines) + to] = value
-    return {f"tokens_{i}": int.from_bytes(data[4 * i : 4 * i + 4], "little") for i in range(7)}
+        first, to = (ENGINES.index(part) for part in name.split("_"))
+        counts[first * len(ENGINES) + to] = value
+    return pack_counters(counts)
 
 
 def test_stages_and_tasks_decide_what_runs(csim: Make) -> None:

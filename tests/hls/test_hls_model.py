@@ -19,13 +19,14 @@ from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import MachineSizes, Program
+from hwmoe.plan.tokens import pack_counters, unpack_counters
 from hwmoe.quant.numerics import IntArray
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim.csim import CSim
 from hwmoe.sim.hls import run_hls
 
 TASKS = [0, 1, 1, 0, 1]
-ENGINES = len(instruction_set().engines)
+ENGINES = len(instruction_set().engines) - 1  # of these machines
 
 
 def machine(stages: int) -> AcceleratorConfig:
@@ -77,12 +78,10 @@ def without_token(program: Program, index: int, source: int) -> Program:
         return [i for i, s in found if s.engine == engine and s.fields[field] >> other & 1]
 
     waits, signals = places(me, "wait", source), places(source, "signal", me)
-    word, byte = divmod(source * ENGINES + me, 4)
-    shift, name = 8 * byte, f"tokens_{word}"
-    held = program.loop[name] >> shift & 255
-    turn = waits.index(index)
-    loop = dict(program.loop)
-    loop[name] -= (turn < held) << shift
+    counters, pair = unpack_counters(program.loop, ENGINES), source * ENGINES + me
+    held, turn = counters[pair], waits.index(index)
+    counters[pair] -= turn < held
+    loop = dict(program.loop) | pack_counters(counters)
     for at, field, other in (
         (index, "wait", source),
         (signals[(turn - held) % len(signals)], "signal", me),

@@ -40,14 +40,14 @@ STUCK = "Nothing is under way: engines wait for each other"
 FAULTS = {
     "a lost token": Planted(
         "hwmoe_engines.sv",
-        "& {5{done[f]}}",
-        "& {5{done[f]}} & ~(BAD && f == 1 ? 5'b01000 : 5'b0)",  # linear to vector
+        "& {6{done[f]}}",
+        "& {6{done[f]}} & ~(BAD && f == 1 ? 6'b001000 : 6'b0)",  # linear to vector
         STUCK,
     ),
     "a token from nowhere": Planted(
         "hwmoe_engines.sv",
-        "assign avail[5*t+f]   = tok_avail[5*f+t];",
-        "assign avail[5*t+f]   = (BAD && f == 1 && t == 3) | tok_avail[5*f+t];",
+        "assign avail[6*t+f]   = tok_avail[6*f+t];",
+        "assign avail[6*t+f]   = (BAD && f == 1 && t == 3) | tok_avail[6*f+t];",
         r"error 5 \(token counter overflow\)",
     ),
     "the second column a word on": Planted(
@@ -65,8 +65,8 @@ FAULTS = {
     ),
     "a lost beat of weights": Planted(
         "hwmoe_weight_ports.sv",
-        ".rvalid(rvalid[p])",
-        ".rvalid(rvalid[p] & ~(BAD & rlast[p]))",
+        ".rvalid(ch_rvalid[c])",
+        ".rvalid(ch_rvalid[c] & ~(BAD && c == 0 && ch_rlast))",
         "linear: held, 1 steps complete; last started patch_embed",
     ),
     "a lost beat of parameters": Planted(
@@ -83,8 +83,20 @@ FAULTS = {
     ),
     "another token's row": Planted(
         "hwmoe_router_list.sv",
-        "row_addr_2  <= row_base_1 + row_index_1",
-        "row_addr_2  <= row_base_1 + (row_index_1 ^ AW'(BAD))",
+        "addr_r2  <= base_r1 + index_r1",
+        "addr_r2  <= base_r1 + (index_r1 ^ AW'(BAD && r == 1))",
+        r"in blocks.1.moe.experts.\d.gelu\[",
+    ),
+    "weights of an expert thrown away": Planted(
+        "hwmoe_weight_ports.sv",
+        ".s_ready(s_valid[c] & s_ready[c])",
+        ".s_ready(s_valid[c] & (s_ready[c] | (BAD && c == 1)))",
+        "expert: held",
+    ),
+    "weights of an expert swapped too early": Planted(
+        "hwmoe_dot_ternary.sv",
+        "if (swap_1) active",
+        "if (BAD ? swap : swap_1) active",
         r"in blocks.1.moe.experts.\d.gelu\[",
     ),
     "accumulators that are not cleared": Planted(

@@ -18,14 +18,15 @@ from hwmoe.sim.whole_model import simulate_model
 OPTIONS = MachineOptions(bytes_per_cycle=32.0, latency=60)
 
 
+@pytest.mark.parametrize("name", ["wide", "apart"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_digits(kind: Experts, machine: Callable[[str], Machine]) -> None:
+def test_digits(name: str, kind: Experts, machine: Callable[[str], Machine]) -> None:
     model, patches = digits(kind)
-    program = digits_program(model)
-    check_fit(program, *sizes_of("wide"))
+    program = digits_program(model, name)
+    check_fit(program, *sizes_of(name))
     tasks = np.random.default_rng(7).integers(0, 2, 32).tolist()
     whole = simulate_model(
-        program, model, machine("wide"), patches[:32], tasks, OPTIONS, traced=2, seconds=600
+        program, model, machine(name), patches[:32], tasks, OPTIONS, traced=2, seconds=600
     )
     assert whole.divergence is None, str(whole.divergence)
     assert whole.images == 32

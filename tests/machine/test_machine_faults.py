@@ -12,6 +12,7 @@ from planted import FAULTS, Chosen, faulty_rtl
 from small_models import Small, small
 from whole_cases import LANES, build, louder, stored_divergence
 
+from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.fit import largest
 from hwmoe.plan.program import Program
@@ -39,7 +40,7 @@ def tied(model: QuantizedModel) -> QuantizedModel:
 
 @cache
 def net() -> Small:
-    return small(top_k=1)
+    return small("ternary", top_k=1)
 
 
 @cache
@@ -50,15 +51,20 @@ def models() -> dict[str, QuantizedModel]:
 
 @cache
 def programs() -> dict[str, Program]:
-    acc = LANES["narrow"].model_copy(update={"stages": 2})
-    made = {name: compile_model(model, acc) for name, model in models().items()}
+    made = {name: compile_model(model, machine()) for name, model in models().items()}
     return made | {"traced": trace().program}
 
 
 @cache
+def machine() -> AcceleratorConfig:
+    expert = LinearConfig(t_in=8, t_out=16, t_epi=4, w_rows=2)
+    return LANES["narrow"].model_copy(update={"stages": 2, "expert": expert})
+
+
+@cache
 def trace() -> TraceProgram:
-    acc, model = LANES["narrow"].model_copy(update={"stages": 2}), models()["traced"]
-    return trace_program(model, acc, compile_model(model, acc))
+    model = models()["traced"]
+    return trace_program(model, machine(), compile_model(model, machine()))
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,13 @@ LANES = {
         layernorm=LayerNormConfig(lanes=16),
         ports=PortsConfig(port_bits=128),
     ),
+    "apart": AcceleratorConfig(
+        linear=LinearConfig(t_in=16, t_out=16, t_epi=8, w_rows=2),
+        expert=LinearConfig(t_in=16, t_out=24, t_tok=2, t_epi=8, w_rows=2),
+        attention=AttentionConfig(rows=2, dim_lanes=8),
+        layernorm=LayerNormConfig(lanes=8),
+        ports=PortsConfig(port_bits=64),
+    ),
 }
 KINDS: tuple[Experts, ...] = ("int8", "ternary")
 
@@ -149,7 +156,7 @@ def louder(model: QuantizedModel) -> QuantizedModel:
 
 def _cases() -> Iterator[Case]:
     for seed in range(92):
-        machine, kind = ("narrow", "wide")[seed % 2], KINDS[seed // 2 % 2]
+        machine, kind = list(LANES)[seed % 3], KINDS[seed // 2 % 2]
         stages = 1 + seed // 4 % 3
         yield Case(f"{seed}", machine, kind, stages, seed, 2 + seed % 4, seed % 3 == 0)
     for number, (name, changes) in enumerate(SHAPES.items()):
@@ -196,16 +203,16 @@ def digits(kind: Experts) -> tuple[QuantizedModel, npt.NDArray[np.int8]]:
     return model, model.quantize_images(images.test)
 
 
-def digits_program(model: QuantizedModel) -> Program:
-    return compile_model(model, LANES["wide"].model_copy(update={"stages": 2}))
+def digits_program(model: QuantizedModel, machine: str = "wide") -> Program:
+    return compile_model(model, LANES[machine].model_copy(update={"stages": 2}))
 
 
 @cache
 def sizes_of(name: str) -> tuple[AcceleratorConfig, MachineSizes]:
     """Large enough for all cases, and no larger."""
     programs = [case.program for case in CASES if case.machine == name]
-    if name == "wide":
-        programs += [digits_program(digits(kind)[0]) for kind in KINDS]
+    if name != "narrow":
+        programs += [digits_program(digits(kind)[0], name) for kind in KINDS]
     return largest(programs)
 
 

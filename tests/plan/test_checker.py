@@ -17,8 +17,12 @@ from hwmoe.plan.accelerator import (
 )
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.compiler import compile_model
+from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step
+from hwmoe.plan.tokens import pack_counters, unpack_counters
 from hwmoe.plan.trace import trace_program
+
+ENGINES = len(instruction_set().engines) - 1  # of these machines
 
 SHAPES = {
     "as it is": {},
@@ -94,8 +98,7 @@ def dropped_pair(program: Program) -> Iterator[tuple[Step, Program]]:
 
 
 def initial(program: Program, giver: int, taker: int) -> int:
-    pair = 5 * giver + taker
-    return program.loop[f"tokens_{pair // 4}"] >> 8 * (pair % 4) & 0xFF
+    return unpack_counters(program.loop, ENGINES)[ENGINES * giver + taker]
 
 
 def test_a_missing_pair_of_wait_and_signal_is_an_order_that_nothing_enforces() -> None:
@@ -126,9 +129,7 @@ def test_a_residual_is_stored_before_it_is_overwritten() -> None:
 
 FAULTS: dict[str, tuple[Callable[[Program], Program], str]] = {
     "deadlock": (
-        lambda p: replace(
-            p, loop={**p.loop, **dict.fromkeys([f"tokens_{i}" for i in range(7)], 0)}
-        ),
+        lambda p: replace(p, loop={**p.loop, **pack_counters([])}),
         "deadlock: waiting for ever are step",
     ),
     "range": (

@@ -11,7 +11,7 @@ import pytest
 
 from hwmoe.sim.machine import MachineRun
 from hwmoe.sim.machine_image import MemoryImage
-from hwmoe.sim.machine_library import ACCESS_ERROR, EVENT, WINDOW
+from hwmoe.sim.machine_library import ACCESS_ERROR, ENGINES, EVENT, WINDOW
 from hwmoe.sim.timeline import trace_events, write_timeline
 
 CLOCK = 250.0  # MHz: a cycle is 0.004 us
@@ -28,7 +28,7 @@ def run_of(
         memory=MemoryImage.build({"results": np.zeros(1, np.uint8)}, ()),
         registers={},
         step_clipped=[],
-        engine_cycles={},
+        engine_cycles={engine: {} for engine in ENGINES[:5]},
         mac_cycles=0,
         events=np.array([(c, s, e, *kind, 0) for c, s, e, kind in events], EVENT),
         windows=np.array(list(windows), WINDOW),

@@ -104,10 +104,10 @@ class _Writer:
         kernel = params.weight.reshape(-1, c.channels, *c.patch)
         weight = graph.stored(kernel, steps, 0, "patch_embed.weight")
         bias = graph.stored(params.bias, scale * steps, 0, "patch_embed.bias")
-        y = graph.node("Conv", pixels, weight, bias, name="patch_embed", strides=list(c.patch))
+        y = graph.node("Conv", pixels, weight, bias, name="patch_embed.sum", strides=list(c.patch))
         y = graph.node("Reshape", y, graph.axis(0, c.dim, c.patches))
         y = graph.node("Transpose", y, perm=[0, 2, 1])
-        y = graph.rounded(y, self.residual, INT16, "patch_embed.rounded")
+        y = graph.rounded(y, self.residual, INT16, "patch_embed")
         table = graph.stored(
             self.model.position, np.asarray(self.residual, np.float32), 0, "position"
         )

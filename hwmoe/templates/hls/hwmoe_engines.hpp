@@ -11,7 +11,6 @@
 
 namespace hwmoe {
 
-constexpr int QUEUE_DEPTH = 8;
 constexpr int MAX_TOKENS_HELD = 255;  // a counter has 8 bits
 constexpr int FETCH = ENGINES;        // the number of the one who fills the queues
 constexpr int ACTORS = ENGINES + 1;

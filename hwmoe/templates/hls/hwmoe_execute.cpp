@@ -45,7 +45,8 @@ count_t execute(
 #pragma HLS array_partition variable = y type = complete dim = 2
     static routing_t lists[SLOTS];
     count_t clipped = 0;
-    switch (decode_common(i).opcode) {
+    const int opcode = decode_common(i).opcode;
+    switch (opcode) {
         case OP_LOAD_IMAGE:
             HWMOE_CHECK_IMAGES(
                 cursor.image + HEADER_BEATS,
@@ -61,8 +62,9 @@ count_t execute(
             layernorm_step(decode_layernorm(i), res, params, act8, clipped);
             break;
         case OP_LINEAR:
+        case OP_EXPERT:  // has the same fields
             linear_step(
-                decode_linear(i), lists, params, HWMOE_WEIGHT_ARGUMENTS, act8, heads, y, clipped
+                decode_linear(i), opcode == OP_EXPERT ? 1 : 0, lists, params, HWMOE_WEIGHT_ARGUMENTS, act8, heads, y, clipped
             );
             break;
         case OP_ATTENTION:

@@ -6,15 +6,28 @@ using namespace hwmoe;
 
 // Accumulators of one output tile: GROUPS x T_TOK tokens, T_OUT channels side by side.
 typedef acc_t page_t[GROUPS][T_TOK][T_OUT];
+// The GELU tables of all units, for each lane of the epilogue.
+typedef int8_t table_t[T_EPI][UNITS * 256];
+
+// Where the activations of a unit begin.
+static int first_word(const linear_cmd_t& cmd) {
+#pragma HLS inline
+    int first = 0;
+    for (int unit = 0; unit < UNITS; ++unit) {
+#pragma HLS unroll
+        first += unit < cmd.unit ? UNIT_X_WORDS[unit] : 0;
+    }
+    return first;
+}
 
 // ---- what a command loads -----------------------------------------------------------------------
 
 // II=1, in_tiles * n_tok cycles. Every copy of the memory serves two of the T_TOK tokens.
 static void load_activations(
-    int base, int words, hls::stream<x_beat_t>& s_axis_x, x_beat_t x_mem[X_COPIES][X_WORDS]
+    int base, int end, int words, hls::stream<x_beat_t>& s_axis_x, x_beat_t x_mem[X_COPIES][X_WORDS]
 ) {
 #pragma HLS inline off
-    HWMOE_CHECK(base + words <= X_WORDS, "linear: x_words is too small for this command");
+    HWMOE_CHECK(base + words <= end, "linear: x_words is too small for this command");
     HWMOE_LOOP(load_x)
     for (int i = 0; i < words; ++i) {
 #pragma HLS pipeline II = 1
@@ -47,7 +60,9 @@ static void load_list(
 }
 
 // 256 cycles; a copy for each lane of the epilogue, so that T_EPI values are looked up a cycle.
-static void load_gelu(hls::stream<table_beat_t>& s_axis_table, int8_t table[T_EPI][256]) {
+static void load_gelu(
+    int first, hls::stream<table_beat_t>& s_axis_table, table_t table
+) {
 #pragma HLS inline off
     HWMOE_LOOP(load_table)
     for (int i = 0; i < 256; ++i) {
@@ -55,7 +70,7 @@ static void load_gelu(hls::stream<table_beat_t>& s_axis_table, int8_t table[T_EP
         const table_beat_t value = s_axis_table.read();
         for (int lane = 0; lane < T_EPI; ++lane) {
 #pragma HLS unroll
-            table[lane][i] = value;
+            table[lane][first + i] = value;
         }
     }
 }
@@ -134,7 +149,8 @@ static void accumulate_tile(
 #pragma HLS array_partition variable = tiles type = complete dim = 0
     static bool held;
     const bool ternary = (cmd.flags & FLAG_TERNARY) != 0;
-    const int beats = ternary ? TERNARY_BEATS : WEIGHT_BEATS;
+    const int beats = tile_beats(cmd);
+    const int x_base = first_word(cmd) + cmd.x_base;
     const int groups = ceil_div(cmd.n_list, T_TOK);
     const int busy = groups > beats ? groups : beats;
     const int steps = busy > ACC_DISTANCE ? busy : ACC_DISTANCE;
@@ -159,7 +175,7 @@ static void accumulate_tile(
             }
             if (step < groups) {
                 multiply_group(
-                    cmd.x_base + i * cmd.n_tok, cmd.n_list - step * T_TOK, i == 0, rows[step],
+                    x_base + i * cmd.n_tok, cmd.n_list - step * T_TOK, i == 0, rows[step],
                     x_mem, tiles[held ? 1 : 0], page[step]
                 );
             }
@@ -174,7 +190,7 @@ static void accumulate_tile(
 
 static inline y_beat_t finish(
     const acc_t acc[T_OUT], int first, const p_beat_t& p, linear_cmd_t cmd,
-    const int8_t table[T_EPI][256], count_t& clipped
+    const table_t table, count_t& clipped
 ) {
 #pragma HLS inline
     y_beat_t y;
@@ -188,7 +204,7 @@ static inline y_beat_t finish(
             y.lane[e] = saturate8(scaled, clipped);
         }
         if ((cmd.flags & FLAG_GELU) != 0) {
-            y.lane[e] = table[e][y.lane[e] & 255];
+            y.lane[e] = table[e][cmd.unit * 256 + (y.lane[e] & 255)];
         }
     }
     return y;
@@ -197,7 +213,7 @@ static inline y_beat_t finish(
 // Second process: the page of a tile leaves chunk by chunk, one beat a cycle (II=1). The last tile
 // may have fewer chunks; after it the status follows.
 static void drain_tile(
-    linear_cmd_t cmd, int o, const page_t page, const int8_t table[T_EPI][256],
+    linear_cmd_t cmd, int o, const page_t page, const table_t table,
     hls::stream<p_beat_t>& s_axis_p, hls::stream<y_beat_t>& m_axis_y,
     hls::stream<status_beat_t>& m_axis_status
 ) {
@@ -206,11 +222,11 @@ static void drain_tile(
     if (o == 0) {
         clipped = 0;
     }
-    const int left = cmd.chunks - o * TILE_CHUNKS;
-    const int chunks = left < TILE_CHUNKS ? left : TILE_CHUNKS;
+    const int left = cmd.chunks - o * tile_chunks(cmd);
+    const int chunks = left < tile_chunks(cmd) ? left : tile_chunks(cmd);
     HWMOE_LOOP(drain)
     for (int c = 0; c < chunks; ++c) {
-#pragma HLS loop_tripcount min = 1 max = TILE_CHUNKS
+#pragma HLS loop_tripcount min = 1 max = T_OUT / T_EPI
         const p_beat_t p = s_axis_p.read();
         int group = 0;
         int lane = 0;
@@ -231,7 +247,7 @@ static void drain_tile(
 // While one tile drains, the next is accumulated: `page` becomes a ping-pong buffer.
 static void output_tiles(
     linear_cmd_t cmd, int out_tiles, const uint16_t rows[GROUPS][T_TOK],
-    const x_beat_t x_mem[X_COPIES][X_WORDS], const int8_t table[T_EPI][256],
+    const x_beat_t x_mem[X_COPIES][X_WORDS], const table_t table,
     hls::stream<w_beat_t>& s_axis_w, hls::stream<p_beat_t>& s_axis_p,
     hls::stream<y_beat_t>& m_axis_y, hls::stream<status_beat_t>& m_axis_status
 ) {
@@ -270,7 +286,7 @@ void hwmoe_linear(
 #pragma HLS aggregate variable = x_mem
 #pragma HLS array_partition variable = x_mem type = complete dim = 1
 #pragma HLS bind_storage variable = x_mem type = ram_t2p
-    static int8_t table[T_EPI][256];
+    static table_t table;
 #pragma HLS array_partition variable = table type = complete dim = 1
     static uint16_t rows[GROUPS][T_TOK];
 #pragma HLS array_partition variable = rows type = complete dim = 2
@@ -278,11 +294,15 @@ void hwmoe_linear(
     const linear_cmd_t cmd = s_axis_cmd.read();
     HWMOE_CHECK(cmd.n_list <= MAX_LIST, "linear: more listed tokens than max_tokens");
     if ((cmd.flags & FLAG_LOAD_X) != 0) {
-        load_activations(cmd.x_base, cmd.in_tiles * cmd.n_tok, s_axis_x, x_mem);
+        const int first = first_word(cmd);
+        load_activations(
+            first + cmd.x_base, first + UNIT_X_WORDS[cmd.unit], cmd.in_tiles * cmd.n_tok, s_axis_x,
+            x_mem
+        );
     }
     load_list(cmd.n_list, (cmd.flags & FLAG_GATHER) != 0, s_axis_list, rows);
     if ((cmd.flags & FLAG_LOAD_TABLE) != 0) {
-        load_gelu(s_axis_table, table);
+        load_gelu(cmd.unit * 256, s_axis_table, table);
     }
     if (cmd.n_list == 0) {
         m_axis_status.write(0);

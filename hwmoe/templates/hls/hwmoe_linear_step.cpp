@@ -7,7 +7,9 @@ namespace hwmoe {
 
 // The command of an instruction. An empty list leaves its loads: a later expert may need what
 // this one was to load.
-static linear_cmd_t linear_command(const linear_args_t& a, const routing_t lists[SLOTS]) {
+static linear_cmd_t linear_command(
+    const linear_args_t& a, int unit, const routing_t lists[SLOTS]
+) {
 #pragma HLS inline
     const bool own = a.list_mode == LIST_NONE;
     const int length = own ? a.n_list : static_cast<int>(lists[a.slot].length[a.expert]);
@@ -15,6 +17,9 @@ static linear_cmd_t linear_command(const linear_args_t& a, const routing_t lists
     int flags = a.flags & ~FLAG_GATHER;
     if (a.list_mode == LIST_GATHER && length > 0) {
         flags |= FLAG_GATHER;
+    }
+    if (unit != 0) {
+        flags |= FLAG_TERNARY;
     }
     linear_cmd_t cmd;
     cmd.n_tok = static_cast<uint16_t>(n_tok);
@@ -25,7 +30,7 @@ static linear_cmd_t linear_command(const linear_args_t& a, const routing_t lists
     cmd.x_base = static_cast<uint16_t>(a.x_base);
     cmd.shift = static_cast<uint8_t>(a.shift);
     cmd.flags = static_cast<uint8_t>(flags);
-    cmd.reserved = 0;
+    cmd.unit = static_cast<uint16_t>(unit);
     return cmd;
 }
 
@@ -86,8 +91,7 @@ static void send_params(
 
 static int weight_beats(linear_cmd_t cmd) {
 #pragma HLS inline
-    const int a_tile = (cmd.flags & FLAG_TERNARY) != 0 ? TERNARY_BEATS : WEIGHT_BEATS;
-    return cmd.n_list > 0 ? cmd.out_tiles * cmd.in_tiles * a_tile : 0;
+    return cmd.n_list > 0 ? cmd.out_tiles * cmd.in_tiles * tile_beats(cmd) : 0;
 }
 
 // A burst of each port, one beat a cycle.
@@ -190,7 +194,7 @@ static void check_linear(const linear_args_t& a, linear_cmd_t cmd, int words) {
         a.space == SPACE_Y ? Y_WORDS : a.space == SPACE_HEADS ? HEADS_WORDS : ACT8_WORDS,
         "linear: dst"
     );
-    HWMOE_CHECK(ceil_div(cmd.chunks, TILE_CHUNKS) == cmd.out_tiles, "linear: chunks");
+    HWMOE_CHECK(ceil_div(cmd.chunks, tile_chunks(cmd)) == cmd.out_tiles, "linear: chunks");
     HWMOE_CHECK_PARAMS(a.params, cmd.n_list > 0 ? 2 * T_EPI * cmd.chunks : 0, "linear: params");
     HWMOE_CHECK_PARAMS(a.table, load_table ? TABLE_BYTES / 4 : 0, "linear: table");
     HWMOE_CHECK_WEIGHTS(a.weights, weight_beats(cmd), "linear: weights");
@@ -201,7 +205,7 @@ static void check_linear(const linear_args_t& a, linear_cmd_t cmd, int words) {
 }
 
 void linear_step(
-    const linear_args_t& a, const routing_t lists[SLOTS], const port_beat_t* params,
+    const linear_args_t& a, int unit, const routing_t lists[SLOTS], const port_beat_t* params,
     HWMOE_WEIGHT_PARAMETERS, x_beat_t act8[ACT8_WORDS], x_beat_t heads[HEADS_WORDS],
     word16_t y[Y_WORDS], count_t& clipped
 ) {
@@ -212,7 +216,7 @@ void linear_step(
     HWMOE_CHECK(a.list_mode == LIST_NONE || a.expert < MAX_EXPERTS, "linear: expert");
     HWMOE_CHECK(a.list_mode == LIST_NONE || a.slot < SLOTS, "linear: slot");
     HWMOE_CHECK(a.space <= SPACE_Y, "linear: space");
-    const linear_cmd_t cmd = linear_command(a, lists);
+    const linear_cmd_t cmd = linear_command(a, unit, lists);
     if (cmd.n_tok == 0) {
         return;
     }

@@ -7,9 +7,9 @@
 
 namespace hwmoe {
 
-// Reads act8, writes act8, heads or y.
+// Reads act8, writes act8, heads or y. `unit`: 0 of the linear engine, 1 of the expert engine.
 void linear_step(
-    const linear_args_t& a, const routing_t lists[SLOTS], const port_beat_t* params,
+    const linear_args_t& a, int unit, const routing_t lists[SLOTS], const port_beat_t* params,
     HWMOE_WEIGHT_PARAMETERS, x_beat_t act8[ACT8_WORDS], x_beat_t heads[HEADS_WORDS],
     word16_t y[Y_WORDS], count_t& clipped
 );

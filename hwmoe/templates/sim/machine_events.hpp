@@ -3,7 +3,7 @@
 #include "machine_axi.hpp"
 #include "verilated_syms.h"
 
-constexpr int ENGINES = 5;
+constexpr int MOST_ENGINES = 6;  // what a machine may have
 constexpr int64_t WINDOW_CYCLES = 1024;
 
 // Shared with Python (hwmoe.sim.machine_library).
@@ -19,9 +19,9 @@ struct Window {
 };
 struct Totals {
     int64_t events, windows, captures, captured_bytes, access_errors, since, mac;
-    int64_t states[ENGINES][4];  // cycles of each engine in each state
-    int32_t state[ENGINES];      // now
-    int32_t interrupt;
+    int64_t states[MOST_ENGINES][4];  // cycles of each engine in each state
+    int32_t state[MOST_ENGINES];      // now
+    int32_t engines, interrupt;
 };
 
 // A variable that machine.vlt made public; runtime_error if it is not there or of another width.
@@ -42,12 +42,14 @@ public:
 
     void connect(VerilatedContext& context) {
         const VerilatedScope* const top = context.scopeFind("TOP.hwmoe_top");
-        start = static_cast<CData*>(find_variable(top, "ev_start", ENGINES));
-        done = static_cast<CData*>(find_variable(top, "ev_done", ENGINES));
-        null = static_cast<CData*>(find_variable(top, "ev_done_null", ENGINES));
-        start_step = static_cast<EData*>(find_variable(top, "ev_start_step", 16 * ENGINES));
-        done_step = static_cast<EData*>(find_variable(top, "ev_done_step", 16 * ENGINES));
-        state = static_cast<SData*>(find_variable(top, "ev_state", 2 * ENGINES));
+        const VerilatedVar* const known = top ? top->varFind("ev_start") : nullptr;
+        engines = known && known->entBits() == MOST_ENGINES ? MOST_ENGINES : MOST_ENGINES - 1;
+        start = static_cast<CData*>(find_variable(top, "ev_start", engines));
+        done = static_cast<CData*>(find_variable(top, "ev_done", engines));
+        null = static_cast<CData*>(find_variable(top, "ev_done_null", engines));
+        start_step = static_cast<EData*>(find_variable(top, "ev_start_step", 16 * engines));
+        done_step = static_cast<EData*>(find_variable(top, "ev_done_step", 16 * engines));
+        state = static_cast<SData*>(find_variable(top, "ev_state", 2 * engines));
         mac = static_cast<CData*>(find_variable(top, "ev_mac", 1));
     }
     // Forget everything; from now on bytes moved are counted from 0.
@@ -78,11 +80,11 @@ public:
     // `finished(step)` is called for each step that is complete in this cycle.
     template <typename Finished>
     void sample(int64_t cycle, Finished finished) {
-        histogram[*state & 1023]++;
+        histogram[*state & (STATES - 1)]++;
         macs += *mac & 1;
         open.cycles++;
         if (!(*start | *done)) return;
-        for (int engine = 0; engine < ENGINES; engine++) {
+        for (int engine = 0; engine < engines; engine++) {
             const uint8_t bit = engine, is_null = *null >> engine & 1;
             if (*done >> engine & 1) {
                 const int32_t step = step_of(done_step, engine);
@@ -98,10 +100,11 @@ public:
         totals.windows = windows.size() + (open.cycles ? 1 : 0);
         totals.since = since;
         totals.mac = macs;
-        for (int engine = 0; engine < ENGINES; engine++) {
+        totals.engines = engines;
+        for (int engine = 0; engine < engines; engine++) {
             totals.state[engine] = *state >> 2 * engine & 3;
             for (int64_t& cycles : totals.states[engine]) cycles = 0;
-            for (int i = 0; i < 1024; i++)
+            for (int i = 0; i < STATES; i++)
                 totals.states[engine][i >> 2 * engine & 3] += histogram[i];
         }
     }
@@ -113,7 +116,9 @@ private:
     const CData *start = nullptr, *done = nullptr, *null = nullptr, *mac = nullptr;
     const EData *start_step = nullptr, *done_step = nullptr;
     const SData* state = nullptr;
-    int64_t histogram[1024] = {};  // cycles by the states of all engines together
+    static constexpr int STATES = 1 << 2 * MOST_ENGINES;
+    int engines = 0;
+    int64_t histogram[STATES] = {};  // cycles by the states of all engines together
     int64_t macs = 0, since = 0;
     Window open{}, before{};
 

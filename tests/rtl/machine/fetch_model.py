@@ -11,6 +11,7 @@ from pin_bench import Pins, bits
 from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig, PortsConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import MachineSizes
+from hwmoe.plan.tokens import pack_counters
 
 SIZES = MachineSizes(64, 64, 66, 64, 4, 16, 40, 100)
 PROGRAM, PARAMS, IMAGES = 0x1_0000_1000, 0x7_0000_2000, 0x2_0003_0000
@@ -24,6 +25,9 @@ def config(port_bits: int) -> AcceleratorConfig:
     return AcceleratorConfig(
         linear=linear, ports=PortsConfig(port_bits=port_bits, w_ports=512 // port_bits)
     )
+
+
+ENGINES = len(config(64).engines)
 
 
 def word(op: str, **given: int) -> bytes:
@@ -41,15 +45,11 @@ class Job:
     tasks: list[int]
     stages: int = 1
     image_bytes: int = 128
-    counts: list[int] = field(default_factory=lambda: [0] * 25)
+    counts: list[int] = field(default_factory=lambda: [0] * ENGINES**2)
     loop: dict[str, int] = field(default_factory=dict)  # instead of what is right
     raw: dict[int, bytes] = field(default_factory=dict)  # instructions that cannot be encoded
 
     def program(self) -> bytes:
-        counts = bytes(self.counts).ljust(28, b"\0")
-        words = {
-            f"tokens_{i}": int.from_bytes(counts[4 * i : 4 * i + 4], "little") for i in range(7)
-        }
         given = {
             "steps": len(self.body),
             "stages": self.stages,
@@ -57,7 +57,12 @@ class Job:
             "logit_bytes": RESULT_BYTES,
         }
         body = [self.raw.get(i, word(op, **f)) for i, (op, f) in enumerate(self.body)]
-        return b"".join([self.raw.get(-1, word("loop", **given, **words | self.loop)), *body])
+        return b"".join(
+            [
+                self.raw.get(-1, word("loop", **given, **pack_counters(self.counts) | self.loop)),
+                *body,
+            ]
+        )
 
     def memory(self) -> Memory:
         records = [task.to_bytes(4, "little") + b"\xa5" * 252 for task in self.tasks]
@@ -127,7 +132,7 @@ class Run:
         if pins["ln_valid"] and pins["ln_ready"]:
             self.params.append((pins["ln_addr"], pins["ln_len"], len(self.dispatched)))
         if pins["tok_load"]:
-            self.counts = list(pins["tok_counts"].to_bytes(25, "little"))
+            self.counts = list(pins["tok_counts"].to_bytes(ENGINES**2, "little"))
         if pins["err_valid"]:
             assert self.error is None
             self.error = (pins["err_code"], pins["err_step"], pins["err_detail"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fetch_model import LANES, PARAMS, RESULT_BYTES, SIZES, Job, Run, config, word
+from fetch_model import ENGINES, LANES, PARAMS, RESULT_BYTES, SIZES, Job, Run, config, word
 from pin_bench import Built
 
 from hwmoe.codegen.rtl_fetch import TOP, fetch_rtl
@@ -46,7 +46,7 @@ def random_job(rng: random.Random, stages: int, images: int) -> Job:
         body.append((op, common | FILL[op]))
     tasks = [rng.choice((0, 1, 15)) for _ in range(images)]
     size = rng.choice((64, 128, 256))
-    return Job(body, tasks, stages, size, [rng.randrange(256) for _ in range(25)])
+    return Job(body, tasks, stages, size, [rng.randrange(256) for _ in range(ENGINES**2)])
 
 
 def layernorm_requests(job: Job, port_bits: int) -> list[tuple[int, int, int]]:
@@ -192,8 +192,7 @@ BAD_LOOPS = {
 def test_bad_loop(name: str, fetch: tuple[int, Built]) -> None:
     port_bits, built = fetch
     good = {"steps": 1, "stages": 1, "image_bytes": 128, "logit_bytes": 64}
-    tokens = dict.fromkeys((f"tokens_{i}" for i in range(7)), 0)
-    job = Job([("add", COMMON)], [0], raw={-1: word("loop", **good | tokens | BAD_LOOPS[name])})
+    job = Job([("add", COMMON)], [0], raw={-1: word("loop", **good | BAD_LOOPS[name])})
     run = Run(built.pins(), job, port_bits, 0.8).go(until_error=60)
     assert (run.error, run.dispatched, run.counts) == ((6, 0xFFFF, 1), [], None)
 

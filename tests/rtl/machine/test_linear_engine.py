@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from linear_script import Outcome, Script, Writer
 
-from hwmoe.codegen.rtl_linear_engine import TOP, act8_grain, linear_engine_rtl
+from hwmoe.codegen.rtl_linear_engine import TOP, linear_engine_rtl
 from hwmoe.dse.linear_cycles import linear_schedule
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import (
@@ -147,7 +147,7 @@ def build(acc: AcceleratorConfig, files: Mapping[str, str], folder: Path) -> Eng
     cfg = acc.linear
     sizes = {
         "L": cfg.t_in,
-        "A8_MASK": cfg.t_in // act8_grain(acc),
+        "A8_MASK": cfg.t_in // acc.act8_grain,
         "W_BYTES": cfg.t_in * cfg.w_rows,
         "P_BYTES": acc.ports.port_bits // 8,
     }
@@ -199,7 +199,7 @@ def check(acc: AcceleratorConfig, script: Script, log: Log) -> None:
 def region_is_right(acc: AcceleratorConfig, outcome: Outcome, written: list[list[int]]) -> None:
     """All of the result is there when the instruction is done, and nothing else was written."""
     lanes = acc.linear.t_in
-    grain = act8_grain(acc) if outcome.space == 0 else acc.linear.t_epi
+    grain = acc.act8_grain if outcome.space == 0 else acc.linear.t_epi
     memory: dict[int, IntArray] = {}
     touched = np.zeros(outcome.words.shape, bool)
     assert len(written) == outcome.beats

@@ -11,7 +11,7 @@ import pytest
 from vector_programs import Programs
 from vector_script import ANSWER, COMMAND, WORDS, Script, Tables
 
-from hwmoe.codegen.rtl_vector_engine import TOP, act8_grain, vector_engine_rtl
+from hwmoe.codegen.rtl_vector_engine import TOP, vector_engine_rtl
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import (
     AcceleratorConfig,
@@ -122,7 +122,7 @@ class Bench:
         widths = {
             "L = 8": acc.linear.t_in,
             "PORT_BITS = 128": acc.ports.port_bits,
-            "GRAIN = 4": act8_grain(acc),
+            "GRAIN = 4": acc.act8_grain,
             "WORDS = 256": WORDS,
         }
         text = BENCH.read_text()

@@ -24,6 +24,7 @@ from hwmoe.plan.packing import (
     pack_weights,
     tile_major,
 )
+from hwmoe.plan.tokens import pack_counters
 from hwmoe.quant.kernels import LinearParams, NormParams, linear, norm
 from hwmoe.quant.numerics import INT16, SHIFTS, IntArray, Saturations, saturate
 
@@ -198,9 +199,10 @@ def encode(op: str, given: dict[str, int]) -> bytes:
 
 
 def program(body: list[Step], stages: int) -> bytes:
-    counts = bytearray(28)
-    counts[5 * 1 + 0] = counts[5 * 3 + 0] = counts[5 * 4 + 1] = 1
-    counts[5 * 3 + 1] = stages - 1  # the first iteration has no row 0 of an image before it
+    engines = len(SMALL.engines)
+    counts = [0] * engines**2
+    counts[engines * 1 + 0] = counts[engines * 3 + 0] = counts[engines * 4 + 1] = 1
+    counts[engines * 3 + 1] = stages - 1  # the first iteration has no row 0 of an image before it
     loop = {
         "steps": len(body),
         "stages": stages,
@@ -208,5 +210,6 @@ def program(body: list[Step], stages: int) -> bytes:
         "image_bytes": IMAGE_BYTES,
         "logit_bytes": LOGIT_BYTES,
     }
-    loop |= {f"tokens_{i}": int.from_bytes(counts[4 * i : 4 * i + 4], "little") for i in range(7)}
-    return encode("loop", loop) + b"".join(encode(op, given) for _, op, given in body)
+    return encode("loop", loop | pack_counters(counts)) + b"".join(
+        encode(op, given) for _, op, given in body
+    )

@@ -42,6 +42,7 @@ class Folding:
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     quantized: dict[str, Array] = field(default_factory=dict)
     activations: dict[str, float] = field(default_factory=dict)
+    guessing: bool = False
     last: dict[str, int] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
 
@@ -78,6 +79,10 @@ class Folding:
         known |= {v: self.values[v] for v in node.inputs if v in self.values}
         complete = all(v in known for v in node.inputs if v)
         if not self.supported(node, [known[v].shape for v in node.inputs if v in known]):
+            if node.inputs and node.inputs[0] in known:
+                # Only for the report: the shapes of what follows, as if this node were not there.
+                self.guessing = True
+                self.values[node.out] = known[node.inputs[0]]
             return
         if not complete:  # something before it is not supported, and already reported
             return
@@ -112,6 +117,8 @@ class Folding:
             else:
                 results = run_node(node, known, self.graph.opsets, self.budget)
         except Refused as error:
+            if self.guessing:
+                return
             self.problems.append(ImportProblem(str(node), node.op, (), str(error)))
             return
         for name, array in results.items():

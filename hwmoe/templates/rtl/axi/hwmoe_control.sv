@@ -9,6 +9,7 @@
 //                clipped. Of one engine, at most 8 of these that clipped in any 200 cycles
 //   image_done   pulse
 module hwmoe_control #(
+    parameter int ENGINES = 5,
     parameter int WEIGHTS = 1,  // at most 15
     parameter int STEPS = 1024,  // of a program, at most 12288
     parameter int SOURCES = 1,
@@ -50,10 +51,10 @@ module hwmoe_control #(
     input  logic [  8*SOURCES-1:0] e_code,
     input  logic [ 16*SOURCES-1:0] e_step,
     input  logic [ 32*SOURCES-1:0] e_detail,
-    input  logic [            9:0] ev_state,
-    input  logic [            4:0] ev_done,
-    input  logic [           79:0] ev_done_step,
-    input  logic [          159:0] ev_done_clipped,
+    input  logic [  2*ENGINES-1:0] ev_state,
+    input  logic [    ENGINES-1:0] ev_done,
+    input  logic [ 16*ENGINES-1:0] ev_done_step,
+    input  logic [ 32*ENGINES-1:0] ev_done_clipped,
     input  logic                   image_done
 );
   localparam int POINTERS = 4 + WEIGHTS;
@@ -65,8 +66,8 @@ module hwmoe_control #(
   logic [3:0] wr_strb;
   logic [127:0] block_words;
   logic [32*ARGS-1:0] arg_words;
-  logic [1791:0] status_words;
-  logic [1663:0] counters;
+  logic [256*ENGINES+511:0] status_words;
+  logic [256*ENGINES+383:0] counters;
   logic step_read, step_got;
   logic [31:0] step_data;
 
@@ -190,6 +191,7 @@ module hwmoe_control #(
   );
 
   hwmoe_control_events #(
+      .ENGINES(ENGINES),
       .STEPS(STEPS),
       .FORMAT_VERSION(FORMAT_VERSION),
       .DIGEST(DIGEST)
@@ -214,6 +216,7 @@ module hwmoe_control #(
   assign status_words = {counters, 32'b0, detail, 16'b0, step, 24'b0, code};
 
   hwmoe_control_read #(
+      .ENGINES(ENGINES),
       .ARGS(ARGS)
   ) i_read (
       .clk,

@@ -1,18 +1,20 @@
-// What a run has done: its cycles, the images finished, and five words an engine: cycles running,
+// What a run has done: its cycles, the images finished, and five words for each engine: cycles running,
 // waiting for tokens and held up by memory, instructions completed, values clipped. All count
 // modulo their width.
-module hwmoe_control_counters (
+module hwmoe_control_counters #(
+    parameter int ENGINES = 5
+) (
     input  logic         clk,
     input  logic         rst_n,
     input  logic         prepare,
     input  logic         busy,
     input  logic         image_done,
-    input  logic [  9:0] state,
-    input  logic [  4:0] done_valid,
-    input  logic [159:0] done_clipped,
+    input  logic [2*ENGINES-1:0] state,
+    input  logic [ENGINES-1:0] done_valid,
+    input  logic [32*ENGINES-1:0] done_clipped,
     output logic [ 63:0] cycles,
     output logic [ 31:0] images,
-    output logic [799:0] engines
+    output logic [160*ENGINES-1:0] engines
 );
   logic wrap;  // the low half has become 0
 
@@ -30,7 +32,7 @@ module hwmoe_control_counters (
   end
 
   generate
-    for (genvar e = 0; e < 5; e++) begin : g_engine
+    for (genvar e = 0; e < ENGINES; e++) begin : g_engine
       logic [31:0] running, waiting, held, completed, clipped;
 
       assign engines[160*e+:160] = {clipped, completed, held, waiting, running};

@@ -2,8 +2,9 @@
 // values that every step clipped, a word at a time.
 //   ev_*      engine e in slice e: state, and pulses of completed instructions with what they
 //             clipped
-//   counters  52 words from cycles (0x210) on
+//   counters  words from cycles (0x210) on: 12, and 8 for each engine
 module hwmoe_control_events #(
+    parameter int ENGINES = 5,
     parameter int STEPS = 1024,
     parameter logic [31:0] FORMAT_VERSION = 0,
     parameter logic [31:0] DIGEST = 0
@@ -13,25 +14,25 @@ module hwmoe_control_events #(
     input  logic          prepare,
     input  logic          busy,
     input  logic          image_done,
-    input  logic [   9:0] ev_state,
-    input  logic [   4:0] ev_done,
-    input  logic [  79:0] ev_done_step,
-    input  logic [ 159:0] ev_done_clipped,
+    input  logic [2*ENGINES-1:0] ev_state,
+    input  logic [ENGINES-1:0] ev_done,
+    input  logic [16*ENGINES-1:0] ev_done_step,
+    input  logic [32*ENGINES-1:0] ev_done_clipped,
     output logic          counted,
-    output logic [1663:0] counters,
+    output logic [256*ENGINES+383:0] counters,
     input  logic          step_read,
     input  logic [  13:0] step_addr,
     output logic          step_got,
     output logic [  31:0] step_data
 );
-  logic [9:0] state;
-  logic [4:0] done;
-  logic [79:0] done_step;
-  logic [159:0] done_clipped;
+  logic [2*ENGINES-1:0] state;
+  logic [ENGINES-1:0] done;
+  logic [16*ENGINES-1:0] done_step;
+  logic [32*ENGINES-1:0] done_clipped;
   logic one_image;
   logic [63:0] cycles;
   logic [31:0] images;
-  logic [799:0] engines;
+  logic [160*ENGINES-1:0] engines;
 
   always_ff @(posedge clk) begin
     if (!rst_n) begin
@@ -49,7 +50,9 @@ module hwmoe_control_events #(
     done_clipped <= ev_done_clipped;
   end
 
-  hwmoe_control_counters i_counters (
+  hwmoe_control_counters #(
+      .ENGINES(ENGINES)
+  ) i_counters (
       .clk,
       .rst_n,
       .prepare,
@@ -64,6 +67,7 @@ module hwmoe_control_events #(
   );
 
   hwmoe_control_steps #(
+      .ENGINES(ENGINES),
       .STEPS(STEPS)
   ) i_steps (
       .clk,
@@ -81,7 +85,7 @@ module hwmoe_control_events #(
 
   assign counters[383:0] = {224'b0, DIGEST, FORMAT_VERSION, images, cycles};
   generate
-    for (genvar e = 0; e < 5; e++) begin : g_engine
+    for (genvar e = 0; e < ENGINES; e++) begin : g_engine
       assign counters[384+256*e+:256] = {96'b0, engines[160*e+:160]};
     end
   endgenerate

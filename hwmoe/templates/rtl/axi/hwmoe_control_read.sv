@@ -2,6 +2,7 @@
 // 3, arguments from 4 (0x10) on, status from 128 (0x200) on, steps from 4096 (0x4000) on; else 0.
 // What ap_done was is what it is in the cycle of `rd`, in which reading clears it.
 module hwmoe_control_read #(
+    parameter int ENGINES = 5,
     parameter int ARGS = 16
 ) (
     input  logic               clk,
@@ -10,7 +11,7 @@ module hwmoe_control_read #(
     input  logic [       13:0] rd_addr,
     input  logic [      127:0] block_words,
     input  logic [32*ARGS-1:0] arg_words,
-    input  logic [     1791:0] status_words,
+    input  logic [256*ENGINES+511:0] status_words,
     output logic               step_read,
     input  logic               step_got,
     input  logic [       31:0] step_data,

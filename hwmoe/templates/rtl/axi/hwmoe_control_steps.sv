@@ -5,15 +5,16 @@
 //   r_valid   pulse: word r_addr is wanted; r_done with r_data follows
 //   counted   no event is under way
 module hwmoe_control_steps #(
+    parameter int ENGINES = 5,
     parameter int STEPS = 1024,
     parameter int QUEUE = 8
 ) (
     input  logic         clk,
     input  logic         rst_n,
     input  logic         prepare,
-    input  logic [  4:0] d_valid,
-    input  logic [ 79:0] d_step,
-    input  logic [159:0] d_clipped,
+    input  logic [ENGINES-1:0] d_valid,
+    input  logic [16*ENGINES-1:0] d_step,
+    input  logic [32*ENGINES-1:0] d_clipped,
     output logic         counted,
     input  logic         r_valid,
     input  logic [ 13:0] r_addr,
@@ -33,8 +34,8 @@ module hwmoe_control_steps #(
 
   logic [14:0] swept;  // words below are cleared
   logic sweeps, writes;
-  logic [4:0] waiting, turn;
-  logic [5*JOB-1:0] heads;
+  logic [ENGINES-1:0] waiting, turn;
+  logic [ENGINES*JOB-1:0] heads;
   logic [JOB-1:0] next_job;
   logic job_valid, job_load, job_known;
   logic [AW-1:0] job_step, sum_step;
@@ -43,7 +44,7 @@ module hwmoe_control_steps #(
 
   // Events, a queue for each engine, one at a time in turn
   generate
-    for (genvar e = 0; e < 5; e++) begin : g_engine
+    for (genvar e = 0; e < ENGINES; e++) begin : g_engine
       logic counts;
       assign counts = d_valid[e] & (d_clipped[32*e+:32] != '0) & (32'(d_step[16*e+:16]) < STEPS);
 
@@ -68,17 +69,17 @@ module hwmoe_control_steps #(
   assign job_load = ~job_valid | (state == ADD);
 
   hwmoe_round_robin #(
-      .N(5)
+      .N(ENGINES)
   ) i_turn (
       .clk,
       .rst_n,
-      .request(waiting & {5{job_load}}),
+      .request(waiting & {ENGINES{job_load}}),
       .grant  (turn)
   );
 
   always_comb begin
     next_job = '0;
-    for (int e = 0; e < 5; e++) begin
+    for (int e = 0; e < ENGINES; e++) begin
       if (turn[e]) next_job |= heads[JOB*e+:JOB];
     end
   end

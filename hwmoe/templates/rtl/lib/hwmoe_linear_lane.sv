@@ -1,4 +1,5 @@
 // One token lane: its copy of the activations and of the token list, its MACs and accumulators.
+// CODES = 1: ternary weights alone, on LUTs (hwmoe_dot_ternary); 0: on DSPs (hwmoe_dot_pairs).
 // `totals` joins the banks: zero unless one of them was asked three cycles before.
 module hwmoe_linear_lane #(
     parameter int T_IN = 16,
@@ -6,6 +7,8 @@ module hwmoe_linear_lane #(
     parameter int T_EPI = 8,
     parameter int W_ROWS = 1,
     parameter bit PRIMITIVE = 0,
+    parameter bit CODES = 0,
+    parameter int MAC_LATENCY = 8,
     parameter int LOADS = 1,
     parameter int X_WORDS = 512,
     parameter int X_BLOCK = 1,
@@ -13,7 +16,8 @@ module hwmoe_linear_lane #(
     parameter int G_BLOCK = 1,
     parameter int XW = 9,
     parameter int GW = 6,
-    parameter int CHUNKS = T_OUT / T_EPI
+    parameter int CHUNKS = T_OUT / T_EPI,
+    parameter int W_BITS = CODES ? 2 : 8
 ) (
     input  logic                        clk,
     input  logic                        rst_n,
@@ -29,7 +33,7 @@ module hwmoe_linear_lane #(
     input  logic                        x_re,
     input  logic [              XW-1:0] x_raddr,
     input  logic [           LOADS-1:0] load,
-    input  logic [  32*T_IN*W_ROWS-1:0] rows,
+    input  logic [4*W_BITS*T_IN*W_ROWS-1:0] rows,
     input  logic                        swap,
     input  logic                        add,
     input  logic                        add_first,
@@ -40,7 +44,7 @@ module hwmoe_linear_lane #(
     input  logic [              GW-1:0] get_addr,
     output logic [        T_EPI*27-1:0] totals
 );
-  localparam int SUM_W = 16 + $clog2(T_IN);
+  localparam int SUM_W = (CODES ? 9 : 16) + $clog2(T_IN);
 
   logic [         8*T_IN-1:0] x;
   logic [    T_OUT*SUM_W-1:0] sums;
@@ -74,22 +78,39 @@ module hwmoe_linear_lane #(
       .rdata(x)
   );
 
-  hwmoe_dot_pairs #(
-      .T_IN(T_IN),
-      .T_OUT(T_OUT),
-      .SLOTS(4 * W_ROWS),
-      .SHARE(W_ROWS),
-      .PRIMITIVE(PRIMITIVE)
-  ) i_macs (
-      .clk,
-      .load,
-      .rows,
-      .swap,
-      .x,
-      .y(sums)
-  );
-
   generate
+    if (CODES) begin : g_ternary
+      hwmoe_dot_ternary #(
+          .T_IN(T_IN),
+          .T_OUT(T_OUT),
+          .SLOTS(4 * W_ROWS),
+          .PRIMITIVE(PRIMITIVE),
+          .LATENCY(MAC_LATENCY)
+      ) i_macs (
+          .clk,
+          .load,
+          .rows,
+          .swap,
+          .x,
+          .y(sums)
+      );
+    end else begin : g_pairs
+      hwmoe_dot_pairs #(
+          .T_IN(T_IN),
+          .T_OUT(T_OUT),
+          .SLOTS(4 * W_ROWS),
+          .SHARE(W_ROWS),
+          .PRIMITIVE(PRIMITIVE)
+      ) i_macs (
+          .clk,
+          .load,
+          .rows,
+          .swap,
+          .x,
+          .y(sums)
+      );
+    end
+
     for (genvar k = 0; k < CHUNKS; k++) begin : g_chunk
       hwmoe_acc_bank #(
           .CH(T_EPI),

@@ -5,6 +5,7 @@
 //   in a later cycle, with the number of clipped values.
 //   state: 0 nothing to do, 1 waiting for tokens, 2 running, 3 running, held up by memory.
 module hwmoe_issue #(
+    parameter int ENGINES    = 5,
     parameter int WAIT_LSB   = 16,
     parameter int SIGNAL_LSB = 24
 ) (
@@ -15,13 +16,13 @@ module hwmoe_issue #(
     input  logic         i_null,
     input  logic [ 15:0] i_step,
     input  logic [511:0] i_instr,
-    input  logic [  4:0] tok_avail,
-    output logic [  4:0] tok_pop,
+    input  logic [ENGINES-1:0] tok_avail,
+    output logic [ENGINES-1:0] tok_pop,
     output logic         start_valid,
     output logic [ 15:0] start_step,
     output logic         done_valid,
     output logic [ 15:0] done_step,
-    output logic [  4:0] done_signal,
+    output logic [ENGINES-1:0] done_signal,
     output logic [ 31:0] done_clipped,
     output logic         done_null,
     output logic [  1:0] state,
@@ -33,10 +34,10 @@ module hwmoe_issue #(
     input  logic         core_stalled
 );
   logic       running;  // the tokens of the head are taken
-  logic [4:0] wanted;
+  logic [ENGINES-1:0] wanted;
   logic       begins;
 
-  assign wanted   = i_instr[WAIT_LSB+:5];
+  assign wanted   = i_instr[WAIT_LSB+:ENGINES];
   assign begins   = i_valid & ~running & ((wanted & ~tok_avail) == '0);
   assign tok_pop  = begins ? wanted : '0;
   assign i_ready  = running ? fin : begins & i_null;
@@ -65,7 +66,7 @@ module hwmoe_issue #(
 
   always_ff @(posedge clk) begin
     done_step    <= i_step;
-    done_signal  <= i_instr[SIGNAL_LSB+:5];
+    done_signal  <= i_instr[SIGNAL_LSB+:ENGINES];
     done_clipped <= running ? fin_clipped : '0;
     done_null    <= ~running;
   end

@@ -3,6 +3,7 @@
 // with the last chunk the parts above become zero. An instruction that the kernel computes (`used`)
 // is done when its status has come and its last word was accepted; any other one when it is next.
 module hwmoe_linear_collect #(
+    parameter int ENGINES = 5,
     parameter int PARTS = 2,
     parameter int T_EPI = 8,
     parameter int QUEUE = 8
@@ -14,7 +15,7 @@ module hwmoe_linear_collect #(
     input  logic                      s_null,
     input  logic                      s_used,
     input  logic [              15:0] s_step,
-    input  logic [               4:0] s_signal,
+    input  logic [ENGINES-1:0] s_signal,
     input  logic [               1:0] s_space,
     input  logic [              15:0] s_dst,
     input  logic [              15:0] s_n_list,
@@ -32,7 +33,7 @@ module hwmoe_linear_collect #(
     output logic [16*T_EPI*PARTS-1:0] wr_data,
     output logic                      done_valid,
     output logic [              15:0] done_step,
-    output logic [               4:0] done_signal,
+    output logic [ENGINES-1:0] done_signal,
     output logic [              31:0] done_clipped,
     output logic                      done_null,
     output logic [               7:0] completed,
@@ -47,7 +48,7 @@ module hwmoe_linear_collect #(
   logic               next_null;
   logic               next_used;
   logic [       15:0] next_step;
-  logic [        4:0] next_signal;
+  logic [ENGINES-1:0] next_signal;
   logic [        1:0] next_space;
   logic [       15:0] next_dst;
   logic [       15:0] next_n_list;
@@ -72,7 +73,7 @@ module hwmoe_linear_collect #(
   logic [16*T_EPI-1:0] beat;
 
   hwmoe_fifo #(
-      .W(73),
+      .W(68 + ENGINES),
       .DEPTH(QUEUE)
   ) i_commands (
       .clk,

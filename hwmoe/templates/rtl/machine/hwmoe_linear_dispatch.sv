@@ -2,6 +2,7 @@
 // queue behind has room, then takes the tokens and lets it go. At most every other cycle, so that
 // `tok_avail` has followed the last `tok_pop`. `go_order` counts instructions, null ones too.
 module hwmoe_linear_dispatch #(
+    parameter int ENGINES = 5,
     parameter int REST_W = 64
 ) (
     input  logic              clk,
@@ -9,10 +10,10 @@ module hwmoe_linear_dispatch #(
     input  logic              s_valid,
     output logic              s_ready,
     input  logic              s_null,
-    input  logic [       4:0] s_wait,
+    input  logic [ENGINES-1:0] s_wait,
     input  logic [REST_W-1:0] s_rest,
-    input  logic [       4:0] tok_avail,
-    output logic [       4:0] tok_pop,
+    input  logic [ENGINES-1:0] tok_avail,
+    output logic [ENGINES-1:0] tok_pop,
     output logic              go,
     input  logic              go_ready,
     output logic              go_null,
@@ -21,7 +22,7 @@ module hwmoe_linear_dispatch #(
     output logic              busy,
     output logic              held
 );
-  logic [4:0] mask;
+  logic [ENGINES-1:0] mask;
   logic       tokens;
 
   assign s_ready = ~busy;

@@ -4,6 +4,7 @@
 // `len` (two cycles after its address) that of the present image. A null instruction asks nothing.
 // `rest` is carried along. `used`: the kernel gets the command; `held`: waits for tokens here.
 module hwmoe_linear_prefetch #(
+    parameter int ENGINES = 5,
     parameter int REST_W = 64,
     parameter logic [1:0] GATHER = 2'd1,
     parameter logic [1:0] LISTED = 2'd2
@@ -13,19 +14,19 @@ module hwmoe_linear_prefetch #(
     input  logic              i_valid,
     output logic              i_ready,
     input  logic              i_null,
-    input  logic [       4:0] i_wait,
+    input  logic [ENGINES-1:0] i_wait,
     input  logic [       1:0] i_list_mode,
     input  logic [      15:0] i_n_tok,
     input  logic [      15:0] i_n_list,
     input  logic [REST_W-1:0] i_rest,
-    input  logic [       4:0] tok_avail,
+    input  logic [ENGINES-1:0] tok_avail,
     input  logic [      15:0] len,
     output logic              ask_valid,
     input  logic              ask_ready,
     output logic              m_valid,
     input  logic              m_ready,
     output logic              m_null,
-    output logic [       4:0] m_wait,
+    output logic [ENGINES-1:0] m_wait,
     output logic              m_used,
     output logic              m_gather,
     output logic [      15:0] m_n_tok,

@@ -2,9 +2,10 @@
 // in which they were put, with their scores. A gate begins with `clear`, which empties all lists of
 // `slot`, and puts results to (slot, expert), one a cycle at most, the first one later than the
 // `experts` cycles that clearing takes. An add reads the length (a cycle after slot and expert) and
-// then the entries, in order. The linear engine has its own ports: `len` two cycles after its slot
+// then the entries, in order. Each of READERS linear engines has ports of its own: `len` two cycles after its slot
 // and expert, `row` three cycles after.
 module hwmoe_router #(
+    parameter int READERS = 1,
     parameter int SLOTS = 2,
     parameter int EXPERT_W = 4,
     parameter int TOKENS = 64,
@@ -29,13 +30,13 @@ module hwmoe_router #(
     input  logic        list_step,
     output logic [15:0] list_row,
     output logic [15:0] list_score,
-    input  logic [ 3:0] len_slot,
-    input  logic [ 7:0] len_expert,
-    output logic [15:0] len,
-    input  logic [ 3:0] row_slot,
-    input  logic [ 7:0] row_expert,
-    input  logic [15:0] row_index,
-    output logic [15:0] row
+    input  logic [ 4*READERS-1:0] len_slot,
+    input  logic [ 8*READERS-1:0] len_expert,
+    output logic [16*READERS-1:0] len,
+    input  logic [ 4*READERS-1:0] row_slot,
+    input  logic [ 8*READERS-1:0] row_expert,
+    input  logic [16*READERS-1:0] row_index,
+    output logic [16*READERS-1:0] row
 );
   logic             put_1;
   logic [LEN_W-1:0] put_index;
@@ -48,6 +49,7 @@ module hwmoe_router #(
   end
 
   hwmoe_router_len #(
+      .READERS(READERS),
       .SLOTS(SLOTS),
       .EXPERT_W(EXPERT_W),
       .LEN_W(LEN_W),
@@ -69,6 +71,7 @@ module hwmoe_router #(
   );
 
   hwmoe_router_list #(
+      .READERS(READERS),
       .SLOTS(SLOTS),
       .EXPERT_W(EXPERT_W),
       .TOKENS(TOKENS),

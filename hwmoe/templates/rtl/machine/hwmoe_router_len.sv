@@ -1,10 +1,11 @@
-// Lengths of the token lists of every slot and expert, in two copies of a memory. `clear` makes all
+// Lengths of the token lists of every slot and expert, a copy of a memory for each who reads. `clear` makes all
 // of `slot` 0: at once to readers for experts that the slot then has not, one expert a cycle for its
 // `experts`; the first `put` comes later than that. A `put` to (slot, expert) gives the entry's
 // index a cycle after, as `put_index` with `put_1`; one may come every cycle.
 // The list of (slot, expert) is `length` long, a cycle after; that of (len_slot, len_expert) is
 // `len` long, two cycles after.
 module hwmoe_router_len #(
+    parameter int READERS = 1,
     parameter int SLOTS = 2,
     parameter int EXPERT_W = 4,
     parameter int LEN_W = 8,
@@ -21,9 +22,9 @@ module hwmoe_router_len #(
     output logic             put_1,
     output logic [LEN_W-1:0] put_index,
     output logic [     15:0] length,
-    input  logic [      3:0] len_slot,
-    input  logic [      7:0] len_expert,
-    output logic [     15:0] len
+    input  logic [ 4*READERS-1:0] len_slot,
+    input  logic [ 8*READERS-1:0] len_expert,
+    output logic [16*READERS-1:0] len
 );
   logic [       255:0] bounds;  // experts of each of 16 slots; 0 of a slot that is not there
   logic                clearing;
@@ -38,10 +39,6 @@ module hwmoe_router_len #(
   logic                we;
   logic [      NW-1:0] waddr;
   logic [   LEN_W-1:0] wdata;
-  logic [         3:0] asked_slot_1;
-  logic [         7:0] asked_expert_1;
-  logic                asked_known_2;
-  logic [   LEN_W-1:0] asked_2;
 
   generate
     for (genvar s = 0; s < 16; s++) begin : g_bound
@@ -71,7 +68,6 @@ module hwmoe_router_len #(
   assign we        = clearing | put_1;
   assign waddr     = clearing ? NW'({slot, sweep}) : entry_1;
   assign wdata     = clearing ? '0 : put_index + 1'b1;
-  assign len       = asked_known_2 ? 16'(asked_2) : '0;
 
   always_ff @(posedge clk) begin
     if (!rst_n) begin
@@ -89,9 +85,6 @@ module hwmoe_router_len #(
     known_1        <= 16'(expert) < bounds[16*slot+:16];
     entry_2        <= entry_1;
     next_2         <= wdata;
-    asked_slot_1   <= len_slot;
-    asked_expert_1 <= len_expert;
-    asked_known_2  <= 16'(asked_expert_1) < bounds[16*asked_slot_1+:16];
   end
 
   hwmoe_ram_sdp #(
@@ -109,18 +102,35 @@ module hwmoe_router_len #(
       .rdata(length_1)
   );
 
-  hwmoe_ram_sdp #(
-      .W(LEN_W),
-      .DEPTH(SLOTS << EXPERT_W),
-      .BLOCK(BLOCK),
-      .AW(NW)
-  ) i_asked (
-      .clk,
-      .we,
-      .waddr,
-      .wdata,
-      .re(1'b1),
-      .raddr(NW'({asked_slot_1, asked_expert_1[EXPERT_W-1:0]})),
-      .rdata(asked_2)
-  );
+  generate
+    for (genvar r = 0; r < READERS; r++) begin : g_reader
+      logic [      3:0] slot_1;
+      logic [      7:0] expert_1;
+      logic             known_2;
+      logic [LEN_W-1:0] length_2;
+
+      assign len[16*r+:16] = known_2 ? 16'(length_2) : '0;
+
+      always_ff @(posedge clk) begin
+        slot_1   <= len_slot[4*r+:4];
+        expert_1 <= len_expert[8*r+:8];
+        known_2  <= 16'(expert_1) < bounds[16*slot_1+:16];
+      end
+
+      hwmoe_ram_sdp #(
+          .W(LEN_W),
+          .DEPTH(SLOTS << EXPERT_W),
+          .BLOCK(BLOCK),
+          .AW(NW)
+      ) i_asked (
+          .clk,
+          .we,
+          .waddr,
+          .wdata,
+          .re(1'b1),
+          .raddr(NW'({slot_1, expert_1[EXPERT_W-1:0]})),
+          .rdata(length_2)
+      );
+    end
+  endgenerate
 endmodule

@@ -1,21 +1,24 @@
-// Counters of tokens, 8 bits for every ordered pair of the five engines: bit and byte 5*from + to.
+// Counters of tokens, 8 bits for every ordered pair of engines: bit and byte ENGINES*from + to.
 // `load` sets all of them. `signal` adds one, `pop` takes one; what is popped must be `avail`.
 // A signal to a counter at 255 that is not popped in the same cycle is lost, and `overflow` pulses.
-module hwmoe_tokens (
+module hwmoe_tokens #(
+    parameter int ENGINES = 5,
+    parameter int PAIRS = ENGINES * ENGINES
+) (
     input  logic         clk,
     input  logic         rst_n,
     input  logic         load,
-    input  logic [199:0] initial_counts,
-    input  logic [ 24:0] signal,
-    input  logic [ 24:0] pop,
-    output logic [ 24:0] avail,
+    input  logic [8*PAIRS-1:0] initial_counts,
+    input  logic [PAIRS-1:0] signal,
+    input  logic [PAIRS-1:0] pop,
+    output logic [PAIRS-1:0] avail,
     output logic         overflow
 );
-  logic [199:0] counts;
-  logic [ 24:0] lost;
+  logic [8*PAIRS-1:0] counts;
+  logic [PAIRS-1:0] lost;
 
   generate
-    for (genvar p = 0; p < 25; p++) begin : g_pair
+    for (genvar p = 0; p < PAIRS; p++) begin : g_pair
       assign avail[p] = counts[8*p+:8] != 8'd0;
       assign lost[p]  = signal[p] & ~pop[p] & (counts[8*p+:8] == 8'd255);
 

@@ -68,7 +68,8 @@ def merge(
 
     Times are estimates: an engine is free after a step's cycles, a step waits for all that
     it reads and writes. Several rules choose among steps that could start at the same time; the
-    order that ends first is taken. `share`: tokens that an expert is expected to get.
+    order that ends first is taken. What a stage reads of the iteration before (the residual of its
+    image) is overwritten only after that. `share`: tokens that an expert is expected to get.
     """
     chains = [
         [_Timed(step, effects(step, acc), cycles(step, acc, share)) for step in chain]
@@ -97,11 +98,35 @@ class _Timed:
     cycles: int
 
 
+@dataclass(frozen=True)
+class _Carried:
+    """Words that a chain reads until its step `last`, and does not write before."""
+
+    words: tuple[Words, ...] = ()
+    last: int = -1
+
+    def spoilt_by(self, other: _Timed, at: int) -> bool:
+        """Whether another stage's step writes over them while this chain is at its step `at`."""
+        return at <= self.last and any(w.meets(self.words) for w in other.effects.writes)
+
+
+def _carried(chain: Sequence[_Timed], sizes: MachineSizes) -> _Carried:
+    own, words, last = Footprints(sizes), [], -1
+    for index, timed in enumerate(chain):
+        for read in timed.effects.reads:
+            if own.written[read.memory][0, read.first : read.stop].min(initial=index) < 0:
+                words.append(read)
+                last = index
+        own.leave(timed.effects, index)
+    return _Carried(tuple(words), last)
+
+
 def _merged(
     chains: Sequence[Sequence[_Timed]], acc: AcceleratorConfig, sizes: MachineSizes, rank: Rank
 ) -> tuple[int, list[Step]]:
     """The order by one rule, and when its last step ends."""
     times = Footprints(sizes)
+    carried = [_carried(chain, sizes) for chain in chains]
     free: dict[int, int] = {}
     left = [sum(timed.cycles for timed in chain) for chain in chains]
     at = [0] * len(chains)
@@ -117,6 +142,7 @@ def _merged(
         first, _, stage = min(
             (max(ready[s], free.get(head.step.engine, 0)), rank(s, left[s]), s)
             for s, head in heads.items()
+            if not any(c.spoilt_by(head, at[t]) for t, c in enumerate(carried) if t != s)
         )
         head = heads.pop(stage)
         done = first + head.cycles

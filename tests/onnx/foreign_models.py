@@ -220,9 +220,11 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
-def export(model: nn.Module, path: Path, dynamo: bool = False, **options: Any) -> Path:
-    """An ONNX file by PyTorch, for any batch of the images the models here take."""
-    images = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+def export(
+    model: nn.Module, path: Path, dynamo: bool = False, batch: int = 2, **options: Any
+) -> Path:
+    """An ONNX file by PyTorch, by default for any batch of the images the models here take."""
+    images = torch.rand(batch, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     if dynamo:
         options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
         options["verbose"] = False

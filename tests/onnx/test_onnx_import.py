@@ -37,7 +37,7 @@ def same(imported: Imported, source: nn.Module, tolerance: float = 2e-5) -> None
         ("head-first", "masked", {}),
         ("bert", "gathered", {}),
         ("timm", "batched", {"opset_version": 14}),  # LayerNorm and GELU as single operations
-        ("bert", "masked", {"dynamic_axes": None}),  # the batch of the example only
+        ("bert", "masked", {"dynamic_axes": None, "batch": 3}),  # this batch only
     ],
 )
 def test_styles(

@@ -34,7 +34,8 @@ def check(original: Graph, graph: Graph, trunks: Sequence[Trunk], imported: Impo
     Where an exact GELU or no quantizer stands for what the source has, the source is changed in
     the same way before it is compared, and a note says how far this is from the source itself.
     """
-    images = check_images(graph.shapes[graph.input])
+    batch = graph.shapes[graph.input][0]
+    images = check_images(graph.shapes[graph.input], batch * -(-IMAGES // batch))
     model = imported.model()
     with torch.no_grad():
         ours = [model(torch.from_numpy(images), t).numpy() for t in range(len(trunks))]

@@ -20,6 +20,7 @@ from hwmoe.model.loaders.onnx.extra import require
 from hwmoe.model.loaders.onnx.graph import Array, Graph, Node, as_int_tuple
 from hwmoe.model.loaders.onnx.operators import BROADCASTING
 from hwmoe.model.loaders.onnx.qonnx import bipolar, quant
+from hwmoe.model.loaders.onnx.tensors import DTYPES
 
 MAX_ELEMENTS = 1 << 26
 """Of one tensor."""
@@ -217,6 +218,7 @@ OWN: dict[str, Callable[[Node, list[Any]], list[Array]]] = {
     "Gelu": _gelu,
     "Conv": _conv,
     "LayerNormalization": _norm,
+    "Cast": lambda node, x: [x[0].astype(DTYPES[int(node.attrs["to"])])],
     # onnx.reference loses the other axes when no index is given.
     "Gather": lambda node, x: [np.take(x[0], x[1], axis=int(node.attrs.get("axis", 0)))],
     "Quant": lambda node, x: [quant(node, *x)],

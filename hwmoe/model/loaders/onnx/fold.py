@@ -20,7 +20,7 @@ from hwmoe.model.loaders.onnx.operators import (
     nearest,
 )
 from hwmoe.model.loaders.onnx.qonnx import DOMAINS, levels
-from hwmoe.model.loaders.onnx.reading import read_tensor
+from hwmoe.model.loaders.onnx.tensors import read_tensor
 
 MAX_REPORTED = 200
 WEIGHT_BITS = 8
@@ -119,7 +119,8 @@ class Folding:
         except Refused as error:
             if self.guessing:
                 return
-            self.problems.append(ImportProblem(str(node), node.op, (), str(error)))
+            text = str(error).removeprefix(f"node {node} ({node.op}) ")
+            self.problems.append(ImportProblem(str(node), node.op, (), text))
             return
         for name, array in results.items():
             self.shapes[name] = array.shape

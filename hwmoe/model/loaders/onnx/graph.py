@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+MAX_NAME = 200
+"""Letters of a name in a message."""
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -29,7 +32,7 @@ class Node:
         return self.outputs[0]
 
     def __str__(self) -> str:
-        return self.name or self.out
+        return (self.name or self.out)[:MAX_NAME]
 
 
 @dataclass(frozen=True, eq=False)

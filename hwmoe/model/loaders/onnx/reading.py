@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hwmoe.errors import HwmoeError
 from hwmoe.model.loaders.onnx.extra import require
 from hwmoe.model.loaders.onnx.graph import Array, Graph, Node
+from hwmoe.model.loaders.onnx.tensors import MAX_BYTES, declared_bytes, read_tensor
 
-MAX_BYTES = 2**31 - 1
-"""Of the file, and of all weights together: what one protobuf message can hold."""
-MAX_NODES = 100_000
-MAX_RANK = 8
-EXTERNAL = 1  # TensorProto.EXTERNAL
-DTYPES = {
-    1: np.float32,
-    2: np.uint8,
-    3: np.int8,
-    5: np.int16,
-    6: np.int32,
-    7: np.int64,
-    9: np.bool_,
-    10: np.float16,
-    11: np.float64,
-}
-"""TensorProto.DataType -> NumPy, for the types a vision transformer is made of."""
+MAX_NODES = 20_000
 
 
 def read_graph(path: Path) -> tuple[Graph, Any]:
@@ -46,7 +28,7 @@ def read_graph(path: Path) -> tuple[Graph, Any]:
     if len(graph.node) > MAX_NODES:
         raise HwmoeError(f"{path} has {len(graph.node):,} nodes; the limit is {MAX_NODES:,}")
     constants = _weights(path, graph)
-    nodes = [_node(node) for node in graph.node if any(node.output)]
+    nodes = [_node(node, path) for node in graph.node if any(node.output)]
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
@@ -93,10 +75,13 @@ def _parse(path: Path) -> Any:
 def _weights(path: Path, graph: Any) -> dict[str, Array]:
     """All initializers; their declared sizes are added up before the first is built."""
     problems, total = [], 0
-    for tensor in graph.initializer:
-        size = _declared(tensor)
+    attributes = [a.t for node in graph.node for a in node.attribute if a.type == a.TENSOR]
+    for tensor in (*graph.initializer, *attributes):
+        size = declared_bytes(tensor)
         if size is None:
-            problems.append(f"{tensor.name}: a type or shape that hwmoe does not read")
+            problems.append(
+                f"{tensor.name or 'a constant'}: a type or shape that hwmoe does not read"
+            )
         else:
             total += size
     if len(graph.sparse_initializer):
@@ -108,83 +93,8 @@ def _weights(path: Path, graph: Any) -> dict[str, Array]:
     return {tensor.name: read_tensor(tensor, path) for tensor in graph.initializer}
 
 
-def _declared(tensor: Any) -> int | None:
-    """Bytes that the shape of a TensorProto asks for; None if it makes no sense."""
-    dims = list(tensor.dims)
-    if tensor.data_type not in DTYPES or len(dims) > MAX_RANK or any(d < 0 for d in dims):
-        return None
-    return int(math.prod(dims) * np.dtype(DTYPES[tensor.data_type]).itemsize)
-
-
-def read_tensor(tensor: Any, path: Path) -> Array:
-    """A TensorProto as NumPy array; its data must have exactly the declared size."""
-    size = _declared(tensor)
-    name = tensor.name or "a constant"
-    if size is None or size > MAX_BYTES:
-        raise HwmoeError(f"{path}: {name} has a type or shape that hwmoe does not read")
-    dtype = np.dtype(DTYPES[tensor.data_type])
-    if tensor.data_location == EXTERNAL:
-        content = _external(tensor, path, size)
-    elif tensor.raw_data:
-        content = tensor.raw_data
-    else:
-        return _typed_fields(tensor, path, name, size // dtype.itemsize)
-    if len(content) != size:
-        raise HwmoeError(
-            f"{path}: {name} of shape {list(tensor.dims)} needs {size:,} bytes and has "
-            f"{len(content):,}"
-        )
-    return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype).reshape(tensor.dims)
-
-
-def _typed_fields(tensor: Any, path: Path, name: str, count: int) -> Array:
-    """Values stored as numbers instead of bytes."""
-    stored = max(
-        len(tensor.float_data),
-        len(tensor.int32_data),
-        len(tensor.int64_data),
-        len(tensor.double_data),
-    )
-    if stored != count:
-        raise HwmoeError(
-            f"{path}: {name} of shape {list(tensor.dims)} needs {count:,} values and has {stored:,}"
-        )
-    array: Array = require("onnx.numpy_helper").to_array(tensor)
-    return array
-
-
-def _external(tensor: Any, path: Path, size: int) -> bytes:
-    """Bytes of a tensor that lies in a file beside the model, and nowhere else."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    folder = path.absolute().parent.resolve()
-    location = entries.get("location", "")
-    place = (folder / location).resolve() if location else folder
-    if Path(location).is_absolute() or folder not in place.parents:
-        raise HwmoeError(
-            f"{path}: the data of {tensor.name} lie in {location!r}, outside the model's folder"
-        )
-    try:
-        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
-    except ValueError:
-        raise HwmoeError(f"{path}: {tensor.name} has an offset that is no number") from None
-    try:
-        available = place.stat().st_size if place.is_file() else -1
-        if available < 0:
-            raise HwmoeError(f"{path}: the file {location!r} with its weights is missing")
-        if offset < 0 or length != size or offset + length > available:
-            raise HwmoeError(
-                f"{path}: {tensor.name} needs {size:,} bytes at {offset:,} of {location!r}, which "
-                f"has {available:,}"
-            )
-        with place.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-    except OSError as error:
-        raise HwmoeError(f"{path}: {location!r} cannot be read: {error.strerror}") from None
-
-
-def _node(proto: Any) -> Node:
-    helper = require("onnx.helper")
+def _node(proto: Any, path: Path) -> Node:
+    helper, numpy_helper = require("onnx.helper"), require("onnx.numpy_helper")
     attrs: dict[str, Any] = {}
     for attribute in proto.attribute:
         # Graphs inside nodes stay closed: no supported operation has one.
@@ -192,6 +102,8 @@ def _node(proto: Any) -> Node:
             attrs[attribute.name] = None
             continue
         value = helper.get_attribute_value(attribute)
+        if attribute.type == attribute.TENSOR:  # read here, with limits, and nowhere else
+            value = numpy_helper.from_array(read_tensor(value, path))
         attrs[attribute.name] = (
             value.decode(errors="replace") if isinstance(value, bytes) else value
         )

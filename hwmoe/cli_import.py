@@ -20,7 +20,7 @@ def import_command(
         str,
         typer.Argument(
             metavar="FILE|FOLDER",
-            help=".safetensors, .pt or .pth, .onnx, a folder in Edge-MoE's layout, or a model of ours.",
+            help=".safetensors, .pt, .pth, .onnx, a folder in Edge-MoE's layout, a model of ours.",
         ),
     ],
     out: Annotated[

@@ -33,7 +33,7 @@ def candidates(
     for ports, linear in _linears(board):
         lanes = min(16, linear.t_in)
         for norm_lanes in NORM_LANES:
-            for rows in _rows(model.config.tokens):
+            for rows in row_choices(model.config.tokens):
                 if norm_lanes <= linear.t_in:
                     acc = AcceleratorConfig(
                         linear=linear,
@@ -68,7 +68,7 @@ def _linears(board: Board) -> Iterator[tuple[PortsConfig, LinearConfig]]:
                 yield ports, LinearConfig(**sizes, t_epi=t_epi)
 
 
-def _rows(tokens: int) -> list[int]:
+def row_choices(tokens: int) -> list[int]:
     """Query rows, without those that leave the last group of tokens nearly empty."""
     even = {ceil_div(tokens, groups) for groups in range(1, tokens + 1)}
     return sorted(rows for rows in even if MIN_ROWS <= rows <= MAX_ROWS) or [MIN_ROWS]

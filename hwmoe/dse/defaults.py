@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import lcm
 
 from hwmoe.dse.bounds import products_of
-from hwmoe.dse.candidates import candidates
+from hwmoe.dse.candidates import candidates, row_choices
 from hwmoe.dse.machine_cycles import even_lengths, predict_machine
 from hwmoe.dse.resources import Cost, cost_of, multipliers_of
 from hwmoe.errors import HwmoeError
 from hwmoe.plan.accelerator import AcceleratorConfig, LinearConfig
 from hwmoe.plan.board import Board
 from hwmoe.plan.compiler import schedule_only
-from hwmoe.plan.layout import Tiles, sized_for
+from hwmoe.plan.layout import Tiles, has_ternary_experts, sized_for
 from hwmoe.plan.places import Places
 from hwmoe.quant.quantized import QuantizedModel
 
@@ -29,8 +31,8 @@ GOOD_ENOUGH = 1.1
 FAST_ENOUGH = 20_000
 """Images a second; a model that runs so fast gets the smallest machine that does it."""
 
-STAGES = 2  # images in flight, unless one more is worth it
-WORTH_A_STAGE = 1.05
+STAGES = 2  # images in flight, unless more are worth it
+WORTH_IT = 1.05
 LEADERS, AHEAD = 3, 1.1  # machines of which the fastest is taken, this near to each other
 TRIES = 5  # smaller machines that are predicted, at most
 STEPS = 1024  # about; only the memory of counters depends on it
@@ -74,7 +76,7 @@ def default_accelerator(model: QuantizedModel, board: Board) -> AcceleratorConfi
             tries += 1
             if tries == TRIES:
                 break
-    return _with_stages(model, board, chosen, cycles)
+    return _with_expert(model, board, *_with_stages(model, board, chosen, cycles))
 
 
 def _smaller(
@@ -122,15 +124,57 @@ def _leaders(model: QuantizedModel, board: Board, choices: list[_Choice]) -> lis
 
 def _with_stages(
     model: QuantizedModel, board: Board, acc: AcceleratorConfig, cycles: float
-) -> AcceleratorConfig:
+) -> tuple[AcceleratorConfig, float]:
     """One more image in flight if it fits and is worth it; not where it is fast enough anyway."""
-    more = acc.model_copy(update={"stages": acc.stages + 1})
-    enough = cycles <= board.clock_mhz * 1e6 / FAST_ENOUGH
-    if enough or acc.stages < STAGES or more.stages > model.config.depth:
+    if acc.stages < STAGES or _enough(board, cycles):
+        return acc, cycles
+    return _better(model, board, (acc, cycles), [_one_more_stage(acc, model)])
+
+
+def _with_expert(
+    model: QuantizedModel, board: Board, acc: AcceleratorConfig, cycles: float
+) -> AcceleratorConfig:
+    """An array of LUTs for ternary experts, and one more image in flight, if it is worth it.
+
+    Attention may then be what the others wait for, so it is tried with more rows too.
+    """
+    if not has_ternary_experts(model) or _enough(board, cycles):
         return acc
-    if not _fits(model, board, more):
-        return acc
-    return more if cycles > WORTH_A_STAGE * _cycles(model, board, more) else acc
+    linear, more = acc.linear, _one_more_stage(acc, model)
+    step = lcm(linear.t_epi, 4 * linear.w_rows)
+    widths = sorted({linear.t_out * part // (3 * step) * step for part in (2, 3)} - {0})
+    experts = [linear.model_copy(update={"t_out": width, "t_tok": 1}) for width in widths]
+    rows = [rows for rows in row_choices(model.config.tokens) if rows >= acc.attention.rows][:2]
+    attentions = [acc.attention.model_copy(update={"rows": count}) for count in rows]
+    choices = [
+        more.model_copy(update={"attention": attention, "expert": expert})
+        for attention in attentions
+        for expert in experts
+    ]
+    return _better(model, board, (acc, cycles), choices)[0]
+
+
+def _one_more_stage(acc: AcceleratorConfig, model: QuantizedModel) -> AcceleratorConfig:
+    return acc.model_copy(update={"stages": min(acc.stages + 1, model.config.depth)})
+
+
+def _enough(board: Board, cycles: float) -> bool:
+    return cycles <= board.clock_mhz * 1e6 / FAST_ENOUGH
+
+
+def _better(
+    model: QuantizedModel,
+    board: Board,
+    best: tuple[AcceleratorConfig, float],
+    choices: Sequence[AcceleratorConfig],
+) -> tuple[AcceleratorConfig, float]:
+    """`best`, or of the choices that fit the last that is worth more than all before it."""
+    for acc in choices:
+        if acc != best[0] and _fits(model, board, acc):
+            cycles = _cycles(model, board, acc)
+            if best[1] > WORTH_IT * cycles:
+                best = acc, cycles
+    return best
 
 
 def _fits(model: QuantizedModel, board: Board, acc: AcceleratorConfig) -> Cost | None:

@@ -16,7 +16,9 @@ from hwmoe.plan.program import MachineSizes
 
 GENERAL_CHANNELS = 3  # of m_axi_gmem: instructions, parameters of LayerNorm, loads
 LUT_TERNARY, LUT_SUM = 8, 64  # a MAC on LUTs, and an accumulator of an output channel
-LUT_BASE, LUT_MAC, LUT_ARRAY, LUT_LANE = 20_000, 18, 108, 500
+LUT_MAC, LUT_EPILOGUE = 3, 350  # of the linear kernel: a MAC on DSPs, a lane of rescaling
+LUT_ATTENTION, LUT_NORM = 115, 400  # a MAC of attention, a lane of LayerNorm
+LUT_WORD, LUT_BASE = 400, 12_000  # the rest: a lane of the memories' words, and control
 LEAST_PRODUCT = 9  # bits; Yosys makes narrower products of LUTs
 _RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 _RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
@@ -129,16 +131,16 @@ def _halves(bits: int, words: int) -> int:
 
 
 def luts(acc: AcceleratorConfig) -> int:
-    """LUTs, a coarse estimate: not fitted to a synthesized whole machine.
-
-    The cost of a MAC is from the kernels' figures in docs/synthesis.md and docs/dsp.md; that of a
-    lane of rescaling or LayerNorm and the constant are assumed.
-    """
-    arrays = LUT_MAC * acc.linear.macs_per_cycle + LUT_ARRAY * acc.attention.macs_per_cycle
+    """LUTs, those used as memory included: an estimate, with the constants set by hand from the
+    parts of few syntheses. `benchmarks/synthesis.py` prints its error."""
+    linear = LUT_MAC * acc.linear.macs_per_cycle + LUT_EPILOGUE * acc.linear.t_epi
+    attention = LUT_ATTENTION * acc.attention.macs_per_cycle
+    rest = LUT_BASE + LUT_WORD * acc.linear.t_in + LUT_NORM * acc.layernorm.lanes
+    expert = 0
     if acc.expert:
-        arrays += LUT_TERNARY * acc.expert.macs_per_cycle + LUT_LANE * acc.expert.t_epi
-        arrays += LUT_SUM * acc.expert.t_out * acc.expert.t_tok
-    return LUT_BASE + arrays + LUT_LANE * (acc.linear.t_epi + acc.layernorm.lanes)
+        expert = LUT_TERNARY * acc.expert.macs_per_cycle + LUT_EPILOGUE * acc.expert.t_epi
+        expert += LUT_SUM * acc.expert.t_out * acc.expert.t_tok
+    return linear + attention + rest + expert
 
 
 def _power_of_two(value: int) -> bool:

@@ -181,7 +181,8 @@ def main() -> None:
     from hwmoe.errors import HwmoeError
     from hwmoe.model.loaders.onnx.importer import import_onnx
 
-    assert onnx and onnxruntime
+    assert onnx.__version__
+    assert onnxruntime.__version__  # imported before memory is limited
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) / "models"
     pages = int(Path("/proc/self/statm").read_text().split()[0])

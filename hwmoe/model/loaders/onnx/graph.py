@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -99,17 +99,6 @@ class Graph:
     def without(self, keep: Callable[[Node], bool]) -> Graph:
         """The same graph with only the nodes that ``keep`` accepts."""
         return replace(self, nodes=tuple(node for node in self.nodes if keep(node)))
-
-
-def chain(node: Node, graph: Graph, ops: Iterable[str]) -> Iterator[Node]:
-    """The nodes before ``node``, as long as they are of ``ops`` and have one changing input."""
-    allowed = set(ops)
-    while node.op in allowed:
-        yield node
-        before = graph.dynamic_inputs(node)
-        if len(before) != 1 or before[0] not in graph.producers:
-            return
-        node = graph.producers[before[0]]
 
 
 def as_int_tuple(array: Array) -> tuple[int, ...]:

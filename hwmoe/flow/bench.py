@@ -98,7 +98,7 @@ def _bench(
         hardware.folder = folder
     else:
         hardware.write(folder)
-    count = default_images(model.config)
+    count = default_images(hardware.project)
     key = _key(hardware, folder, count)
     kept = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
     if kept.get("key") == key:

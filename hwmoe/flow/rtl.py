@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from hwmoe.codegen.project import Project
 from hwmoe.dse.machine_cycles import MachinePrediction, even_lengths, predict_machine
-from hwmoe.model.config import ModelConfig
 from hwmoe.plan.board import Board
 from hwmoe.quant.calibrate import Progress
 from hwmoe.report.cycles import cycles_section
@@ -65,9 +64,10 @@ class RtlCheck:
         return cycles_section(project, self.memory, self.images, self.prediction, self.whole)
 
 
-def default_images(config: ModelConfig) -> int:
-    """Images a task: enough for the machine to be full, few if the model is large."""
-    total = 4 if config.macs > LARGE_MODEL else 8
+def default_images(project: Project) -> int:
+    """Images a task: enough for the machine to be full for a while, few if the model is large."""
+    config, stages = project.model.config, project.program.accelerator.stages
+    total = 2 * stages if config.macs > LARGE_MODEL else max(8, 2 * stages)
     return max(1, total // len(config.tasks))
 
 

@@ -83,7 +83,7 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
         with clock.time("hls"):
             hls = hardware.check_hls(images.test, progress)
         with clock.time("rtl"):
-            count = options.rtl_images or default_images(quantized.config)
+            count = options.rtl_images or default_images(hardware.project)
             rtl = hardware.check_rtl(
                 images.test[:count], progress, replace(options.rtl, project=folder)
             )

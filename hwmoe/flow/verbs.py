@@ -69,7 +69,7 @@ def generate_folder(quantized: Path, board: str, out: Path) -> Result:
         "digest": project.digest,
         "board": project.board.name,
         "clock_mhz": project.board.clock_mhz,
-        "accelerator": project.program.accelerator.model_dump(),
+        "accelerator": project.program.accelerator.model_dump(exclude_none=True),
         "files": sorted(project.files),
         "cycles": cycles_section(project, memory, PREDICTED_IMAGES, predicted, None),
     }
@@ -88,7 +88,7 @@ def simulate_folder(
         raise HwmoeError("--resume is of the simulation of the RTL: give --level rtl, or all")
     hardware = HardwareModel.load(folder)
     config = hardware.quantized.config
-    found = images_for(config, images).test[: count or default_images(config)]
+    found = images_for(config, images).test[: count or default_images(hardware.project)]
     checks: Result = {}
     clock = hardware.project.board.clock_mhz
     result: Result = {"folder": str(folder), "clock_mhz": clock, "checks": checks}

@@ -139,7 +139,7 @@ def build_report(
             "calibration": model.calibration,
             "expert_bytes": expert_bytes(model),
         },
-        "accelerator": project.program.accelerator.model_dump(),
+        "accelerator": project.program.accelerator.model_dump(exclude_none=True),
         "bit_exact": verdict,
         "checks": {"hls_csim": hls_check(hls), "rtl": rtl_check(rtl)},
         "cycles": cycles,

@@ -208,7 +208,7 @@ def _plain(value: Any) -> str:
 def _configuration(report: Report) -> list[View]:
     parts = dict(report["accelerator"])
     parts["images in flight"] = {"stages": parts.pop("stages")}
-    engines = ("linear", "attention")
+    engines = ("linear", "expert", "attention")
     groups = {
         "Model": report["model"],
         "Board (assumed)": report["board"],

@@ -195,11 +195,12 @@ def simulate(
     level: Annotated[Level, typer.Option("--level", help="What to simulate.")] = Level.all,
     images: ImageFile = None,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="Images a task; 4, or 2 if large.")
+        int | None, typer.Option("--count", min=1, help="Images a task; few by default.")
     ] = None,
     stall: Stall = 0.0,
     seed: Seed = 0,
     memory_gb_s: Bandwidth = None,
+    task: Annotated[str | None, typer.Option("--task", help="RTL: only this one, by name.")] = None,
     timeline: Timeline = None,
     timeout: Timeout = 3600.0,
     resume: Annotated[
@@ -213,7 +214,7 @@ def simulate(
 
     rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout, resume)
     with last_words(), Bars() as bars:
-        result = simulate_folder(folder, level.value, images, count, rtl, bars.update)
+        result = simulate_folder(folder, level.value, images, count, task, rtl, bars.update)
     finish(result, as_json, lambda console: show_simulation(result, console))
     verdict(result["bit_exact"])
 

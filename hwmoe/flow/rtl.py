@@ -36,7 +36,7 @@ class RtlOptions:
     a cycle. `memory_gb_s`: usable bandwidth instead of the board's. `timeline`: file for a trace
     of the run. `seconds`: after which it stops and is kept in the folder of compiled code.
     `resume`: go on with the run that was kept there. `project`: the folder's name at the end, if
-    it is written under another one."""
+    it is written under another one. `task`: only this one, by its number."""
 
     stall: float = 0.0
     seed: int = 0
@@ -45,6 +45,7 @@ class RtlOptions:
     seconds: float = 3600.0
     resume: bool = False
     project: Path | None = None
+    task: int | None = None
 
 
 AS_THE_BOARD = RtlOptions()
@@ -116,8 +117,9 @@ def check_machine(
     if options.resume:
         checkpoints.expect(machine_key(project, folder, build_dir))
     program, model = project.program, project.model
-    tasks = list(range(len(model.config.tasks))) * len(patches)
-    runs = np.repeat(patches, len(model.config.tasks), axis=0)
+    asked = [*range(len(model.config.tasks))] if options.task is None else [options.task]
+    tasks = asked * len(patches)
+    runs = np.repeat(patches, len(asked), axis=0)
     memory = board_memory(project.board, options)
     lengths = routed_lengths(program, model, runs, tasks)
     latency = mean_latency(memory)
@@ -131,7 +133,7 @@ def check_machine(
         runs,
         tasks,
         memory,
-        traced=len(model.config.tasks),
+        traced=len(asked),
         seconds=options.seconds,
         progress=lambda at: progress(SIMULATING, at.cycles, max(expected, at.cycles + 1)),
         checkpoints=checkpoints,

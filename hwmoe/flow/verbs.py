@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,20 @@ def simulate_folder(
     level: str,
     images: str | None,
     count: int | None,
+    task: str | None,
     options: RtlOptions,
     say: Progress,
 ) -> Result:
-    """`hwmoe simulate`; `count` images a task, by default few."""
+    """`hwmoe simulate`; `count` images a task, by default few. `task`: only that one in RTL."""
     if options.resume and level == "hls":
         raise HwmoeError("--resume is of the simulation of the RTL: give --level rtl, or all")
     hardware = HardwareModel.load(folder)
     config = hardware.quantized.config
+    names = [own.name for own in config.tasks]
+    if task is not None:
+        if task not in names:
+            raise HwmoeError(f"--task {task}: the model has {', '.join(names)}")
+        options = replace(options, task=names.index(task))
     found = images_for(config, images).test[: count or default_images(hardware.project)]
     checks: Result = {}
     clock = hardware.project.board.clock_mhz

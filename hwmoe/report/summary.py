@@ -160,6 +160,8 @@ def _cycles(cycles: Report, clock_mhz: float) -> Table:
     clock = f"at {clock_mhz:g} MHz"
     table = _table("Cycles", "predicted", "simulated", "error", clock)
     for key, title in CYCLES.items():
+        if key == "steady" and cycles["images"] == 1:
+            continue  # there was none
         row = cycles[key]
         table.add_row(
             title,

@@ -136,6 +136,7 @@ def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, i
         ("W_ROWS", lin.w_rows, "output channels a beat of int8 weights; 4 times as many ternary"),
         ("W_LANES", lin.t_in * lin.w_rows, "bytes a beat of weights"),
         ("WORD_CHUNKS", lin.t_in // lin.t_epi, "chunks of T_EPI channels a word"),
+        ("TILE_CHUNKS", t_out // lin.t_epi, "chunks of an output tile, at most"),
         ("MAX_LIST", lin.max_tokens, "listed tokens of one command"),
         ("GROUPS", ceil_div(lin.max_tokens, lin.t_tok), "groups of T_TOK listed tokens"),
         ("X_WORDS", x_words, "words of the linear kernel's activation memory"),

@@ -15,8 +15,8 @@ from hwmoe.flow.hardware import HardwareModel
 from hwmoe.flow.rtl import build_machine
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.image import constant_parts, image_records, read_logits, result_bytes
-from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program
+from hwmoe.plan.tokens import pack_counters, unpack_counters
 from hwmoe.quant.calibrate import no_progress
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim import machine_registers as registers
@@ -51,7 +51,7 @@ def machine(hardware: HardwareModel) -> Machine:
 def without_tokens(program: Program, giver: str, taker: str) -> tuple[Program, str]:
     """No instruction of `giver` signals `taker`, nor is a token there at the start; the name of the
     first that then waits for ever."""
-    engines = instruction_set().engines
+    engines = program.accelerator.engines
     one, other = engines.index(giver), engines.index(taker)
     steps = [
         replace(s, fields=dict(s.fields) | {"signal": s.fields["signal"] & ~(1 << other)})
@@ -59,10 +59,9 @@ def without_tokens(program: Program, giver: str, taker: str) -> tuple[Program, s
         else s
         for s in program.steps
     ]
-    number = len(engines) * one + other
-    name = f"tokens_{number // 4}"
-    loop = dict(program.loop)
-    loop[name] &= ~(0xFF << 8 * (number % 4))
+    counters = unpack_counters(program.loop, len(engines))
+    counters[len(engines) * one + other] = 0
+    loop = dict(program.loop) | pack_counters(counters)
     stuck = next(s for s in steps if s.engine == other and s.fields["wait"] >> one & 1)
     return replace(program, steps=tuple(steps), loop=loop), stuck.name
 

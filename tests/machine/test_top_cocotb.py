@@ -53,8 +53,8 @@ FAULTS = {
     ),
     "errors of weights are not heard": Fault(
         "hwmoe_top",
-        "{w_fault, gmem_fault[3:0]} != '0",
-        "{w_fault & {2{~FAULT}}, gmem_fault[3:0]} != '0",
+        "{w_fault, gmem_fault[CHANNELS-1:0]} != '0",
+        "{w_fault & {2{~FAULT}}, gmem_fault[CHANNELS-1:0]} != '0",
         "nowhere",
     ),
     "one response in four is an error": Fault(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_reports import MET, NOT_MET, ULTRASCALE, timing
+from test_vendor_reports import MET, NOT_MET, ULTRASCALE, timing
 
 from hwmoe.codegen.folder import read_json
 from hwmoe.codegen.project import Project

@@ -24,10 +24,9 @@ static int first_word(const linear_cmd_t& cmd) {
 
 // II=1, in_tiles * n_tok cycles. Every copy of the memory serves two of the T_TOK tokens.
 static void load_activations(
-    int base, int end, int words, hls::stream<x_beat_t>& s_axis_x, x_beat_t x_mem[X_COPIES][X_WORDS]
+    int base, int words, hls::stream<x_beat_t>& s_axis_x, x_beat_t x_mem[X_COPIES][X_WORDS]
 ) {
 #pragma HLS inline off
-    HWMOE_CHECK(base + words <= end, "linear: x_words is too small for this command");
     HWMOE_LOOP(load_x)
     for (int i = 0; i < words; ++i) {
 #pragma HLS pipeline II = 1
@@ -226,7 +225,7 @@ static void drain_tile(
     const int chunks = left < tile_chunks(cmd) ? left : tile_chunks(cmd);
     HWMOE_LOOP(drain)
     for (int c = 0; c < chunks; ++c) {
-#pragma HLS loop_tripcount min = 1 max = T_OUT / T_EPI
+#pragma HLS loop_tripcount min = 1 max = TILE_CHUNKS
         const p_beat_t p = s_axis_p.read();
         int group = 0;
         int lane = 0;
@@ -294,11 +293,11 @@ void hwmoe_linear(
     const linear_cmd_t cmd = s_axis_cmd.read();
     HWMOE_CHECK(cmd.n_list <= MAX_LIST, "linear: more listed tokens than max_tokens");
     if ((cmd.flags & FLAG_LOAD_X) != 0) {
-        const int first = first_word(cmd);
-        load_activations(
-            first + cmd.x_base, first + UNIT_X_WORDS[cmd.unit], cmd.in_tiles * cmd.n_tok, s_axis_x,
-            x_mem
+        HWMOE_CHECK(
+            cmd.x_base + cmd.in_tiles * cmd.n_tok <= UNIT_X_WORDS[cmd.unit],
+            "linear: x_words is too small for this command"
         );
+        load_activations(first_word(cmd) + cmd.x_base, cmd.in_tiles * cmd.n_tok, s_axis_x, x_mem);
     }
     load_list(cmd.n_list, (cmd.flags & FLAG_GATHER) != 0, s_axis_list, rows);
     if ((cmd.flags & FLAG_LOAD_TABLE) != 0) {

@@ -9,6 +9,7 @@ JOBS   ?= 2
 
 demo: $(READY)  ## the whole flow on trained digits; results in build/demo
 	$(BIN)/hwmoe run digits --board zcu102 --experts ternary --out build/demo
+	$(BIN)/hwmoe package build/demo --count 360
 	$(BIN)/hwmoe deploy build/demo
 
 test: $(READY)  ## the default suite

@@ -34,7 +34,7 @@ ALLOWED = {
         "report",
     },
 }
-EVERYWHERE = {"errors", "boards", "process"}
+EVERYWHERE = {"errors", "files", "boards", "process"}
 
 
 def imported(path: Path) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwmoe.errors import HwmoeError
+from hwmoe.files import replacing
 
 MARKER = "hwmoe.json"
 KEPT = "build"
@@ -67,9 +68,8 @@ def _swap(stage: Path, folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename; makes the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:

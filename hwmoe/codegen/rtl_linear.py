@@ -37,6 +37,7 @@ DSP_LIBRARY = (  # not hwmoe_dsp48e2_model: synthesis has the primitive
 LUT_LIBRARY = (
     "hwmoe_dot_ternary",
     "hwmoe_ternary_add3",
+    "hwmoe_ternary_carry",
     "hwmoe_ternary_pair",
     "hwmoe_ternary_tree",
     "hwmoe_ternary_twin",

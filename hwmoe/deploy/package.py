@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from hwmoe.deploy.golden import WHEN, golden_arrays, npz_bytes
 from hwmoe.deploy.manifest import Manifest, file_entry, make_manifest
 from hwmoe.deploy.memory_image import memory_image
 from hwmoe.deploy.notebook import notebook
+from hwmoe.files import replacing
 from hwmoe.plan.trace import trace_program
 
 MANIFEST = "manifest.json"
@@ -104,10 +104,8 @@ def _texts(project: Project, bitstream: Bitstream, manifest: Manifest) -> dict[s
 
 def _zip(folder: Path) -> None:
     target = zip_path(folder)
-    beside = target.with_name(target.name + ".part")
-    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(target) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.iterdir()):
             info = zipfile.ZipInfo(f"{folder.absolute().name}/{path.name}", WHEN)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, path.read_bytes())
-    os.replace(beside, target)

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from hwmoe.codegen.rtl_axi import CONTROL_BITS, Register, register_map
+from hwmoe.codegen.rtl_axi import Register, register_map
 from hwmoe.deploy.simulated_memory import SimulatedMemory
 from hwmoe.sim.machine import Machine
 from hwmoe.sim.machine_options import MachineOptions
+from hwmoe.sim.machine_registers import DONE, START
 from hwmoe.vendor.kernel import INSTANCE, NAME
 
 MEMORY = (0x40_0000_0000, 256 << 20)  # base and bytes of the card's memory
 POLL_CYCLES = 1000
-
-_DONE = 1 << CONTROL_BITS["ap_done"]
 
 
 class Direction(enum.Enum):
@@ -149,7 +148,7 @@ class Kernel:
                 raise RuntimeError(f"{name} is connected to bank {group}, not {bo.group}")
             xrt.write(xrt.registers[name], int(bo.buffer.device_address))
         xrt.write(xrt.registers["n_images"], arguments[len(xrt.arguments)])
-        xrt.write(xrt.registers["control"], 1)
+        xrt.write(xrt.registers["control"], START)
         return Run(xrt)
 
 
@@ -172,7 +171,7 @@ class Run:
         assert self.xrt.memory.session
         if not self.done:
             self.xrt.memory.session.advance(POLL_CYCLES)
-            self.done = bool(self.xrt.read(self.xrt.registers["control"].offset) & _DONE)
+            self.done = bool(self.xrt.read(self.xrt.registers["control"].offset) & DONE)
         return State.ERT_CMD_STATE_COMPLETED if self.done else State.ERT_CMD_STATE_SUBMITTED
 
     def wait(self, milliseconds: int) -> State:

@@ -30,7 +30,7 @@ from hwmoe.quant.calibrate import Progress
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts
 from hwmoe.report.summary import milliseconds, number, percent
-from hwmoe.synth.project import RESOURCES, check_family, synthesize_project
+from hwmoe.synth.project import check_family, synthesize_project, synthesized
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -138,8 +138,7 @@ def _row(hardware: HardwareModel, config: ModelConfig, simulated: Row, folder: P
     height, width = config.image
     gop = 2 * config.macs / 1e9
     gops = gop / (steady["ms"] / 1e3) if steady["measured"] else None
-    cells = read_json(folder / RESOURCES) if (folder / RESOURCES).is_file() else {}
-    total = cells.get("total", {}) if cells.get("digest") == hardware.project.digest else {}
+    total = synthesized(hardware.project, folder) or {}
     dsp = total.get("dsp", multipliers_of(hardware.project.program.accelerator))
     return {
         "name": "hwmoe",

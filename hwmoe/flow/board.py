@@ -115,10 +115,8 @@ def simulated_board(
     _pynq()
     from hwmoe.deploy.simulated_device import SimulatedDevice
 
-    board, folder = hardware.project.board, hardware.folder
+    board, folder = hardware.project.board, hardware.written()
     processor_of(board)  # before minutes of compiling
-    if folder is None:
-        raise HwmoeError("nothing is written yet: call write(folder) first")
     machine = build_machine(hardware.project, folder, folder / KEPT, say)
     with SimulatedDevice(board, machine, board_memory(board, options)) as device:
         yield device

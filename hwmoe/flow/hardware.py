@@ -101,7 +101,7 @@ class HardwareModel:
     def compile(self) -> CSim:
         """Build the HLS C simulation from the sources on disk (once)."""
         if self._csim is None:
-            folder = self._written()
+            folder = self.written()
             files = {
                 name.removeprefix("hls/"): (folder / name).read_text(encoding="utf-8")
                 for name in self.project.files
@@ -110,7 +110,8 @@ class HardwareModel:
             self._csim = CSim(files, self.project.program.accelerator, folder / KEPT)
         return self._csim
 
-    def _written(self) -> Path:
+    def written(self) -> Path:
+        """The folder of the sources; `HwmoeError` if there is none yet."""
         if self.folder is None:
             raise HwmoeError("nothing is written yet: call write(folder) first")
         return self.folder
@@ -161,7 +162,7 @@ class HardwareModel:
         options: RtlOptions = AS_THE_BOARD,
     ) -> RtlCheck:
         """The whole machine in SystemVerilog against the integer reference, all tasks."""
-        folder, patches = self._written(), self._patches(images)
+        folder, patches = self.written(), self._patches(images)
         return check_machine(self.project, folder, folder / KEPT, patches, options, progress)
 
     def predict_cycles(self, options: RtlOptions = AS_THE_BOARD) -> MachinePrediction:

@@ -75,8 +75,9 @@ def merge(
         [_Timed(step, effects(step, acc), cycles(step, acc, share)) for step in chain]
         for chain in stages
     ]
+    carried = [_carried(chain, sizes) for chain in chains]
     longest = max(sum(timed.cycles for timed in chain) for chain in chains)
-    found = [_merged(chains, acc, sizes, rank) for rank in _ranks(len(chains), longest)]
+    found = [_merged(chains, carried, acc, sizes, rank) for rank in _ranks(len(chains), longest)]
     return min(found, key=lambda entry: entry[0])[1]
 
 
@@ -122,11 +123,14 @@ def _carried(chain: Sequence[_Timed], sizes: MachineSizes) -> _Carried:
 
 
 def _merged(
-    chains: Sequence[Sequence[_Timed]], acc: AcceleratorConfig, sizes: MachineSizes, rank: Rank
+    chains: Sequence[Sequence[_Timed]],
+    carried: Sequence[_Carried],
+    acc: AcceleratorConfig,
+    sizes: MachineSizes,
+    rank: Rank,
 ) -> tuple[int, list[Step]]:
     """The order by one rule, and when its last step ends."""
     times = Footprints(sizes)
-    carried = [_carried(chain, sizes) for chain in chains]
     free: dict[int, int] = {}
     left = [sum(timed.cycles for timed in chain) for chain in chains]
     at = [0] * len(chains)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hwmoe.errors import HwmoeError
+from hwmoe.files import replacing
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import Beats, Ints, pad_up
@@ -194,13 +194,12 @@ class Program:
             "steps": [asdict(step) for step in self.steps],
             "accelerator": self.accelerator.model_dump(),
         }
-        beside = path.with_name(path.name + ".part")
-        save_file(
-            {"params": self.params, "weights": self.weights},
-            beside,
-            metadata={"hwmoe.kind": "program", "hwmoe.program": json.dumps(meta)},
-        )
-        os.replace(beside, path)
+        with replacing(path) as beside:
+            save_file(
+                {"params": self.params, "weights": self.weights},
+                beside,
+                metadata={"hwmoe.kind": "program", "hwmoe.program": json.dumps(meta)},
+            )
 
     @classmethod
     def load(cls, path: Path) -> Program:

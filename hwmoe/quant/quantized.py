@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hwmoe.errors import HwmoeError
+from hwmoe.files import replacing
 from hwmoe.model.config import ModelConfig
 from hwmoe.quant import numerics
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
@@ -106,9 +106,8 @@ class QuantizedModel:
             "hwmoe.ops": json.dumps(plain),
             "hwmoe.scales": json.dumps(scales),
         }
-        beside = path.with_name(path.name + ".part")
-        save_file(tensors, beside, metadata=meta)
-        os.replace(beside, path)
+        with replacing(path) as beside:
+            save_file(tensors, beside, metadata=meta)
 
     @classmethod
     def load(cls, path: Path) -> QuantizedModel:

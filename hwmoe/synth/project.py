@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwmoe.codegen.folder import KEPT, write_json
+from hwmoe.codegen.folder import KEPT, read_json, write_json
 from hwmoe.codegen.project import Project
 from hwmoe.codegen.rtl_machine import TOP
 from hwmoe.errors import HwmoeError
@@ -74,6 +74,14 @@ def synthesize_project(
     }
     write_json(folder / RESOURCES, result)
     return result
+
+
+def synthesized(project: Project, folder: Path) -> dict[str, Any] | None:
+    """The whole machine's cells by the names of `Cells`, if `folder` has those of these sources."""
+    path = folder / RESOURCES
+    found = read_json(path) if path.is_file() else {}
+    total: dict[str, Any] | None = found.get("total")
+    return total if found.get("digest") == project.digest else None
 
 
 def logic_levels(work: Path) -> Mapping[str, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from hwmoe.codegen.project import Project
+from hwmoe.files import replacing
 from hwmoe.plan.image import constant_parts, image_records, result_bytes
 from hwmoe.quant.reference import run_reference
 from hwmoe.vendor.vitis import CASE
@@ -20,9 +20,8 @@ SEED = 0
 def write_case(project: Project, folder: Path) -> Path:
     """Write vitis/hls_case.bin: one random image a task, with the logits of the reference."""
     path = folder / "vitis" / CASE
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(case_bytes(project))
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_bytes(case_bytes(project))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hwmoe.codegen.project import Project
 from hwmoe.dse.resources import cost_of
 from hwmoe.errors import HwmoeError
-from hwmoe.synth.project import RESOURCES
+from hwmoe.synth.project import synthesized
 from hwmoe.vendor.reports import parse_csynth, parse_timing, parse_utilization
 
 VENDOR = "vendor.json"
@@ -61,13 +60,9 @@ def predictions(project: Project, folder: Path) -> dict[str, Any]:
         "clock_mhz": project.board.clock_mhz,
         "formula": {"lut": cost.lut, "dsp": cost.dsp, "bram36": cost.bram36},
     }
-    path = folder / RESOURCES
-    if path.is_file():
-        synthesis = json.loads(path.read_text(encoding="utf-8"))
-        total = synthesis["total"]
+    if total := synthesized(project, folder):
         names = {"lut": "lut_sites", "ff": "ff", "dsp": "dsp", "bram36": "bram36", "uram": "uram"}
-        if synthesis.get("digest") == project.digest:
-            found["yosys"] = {name: total[own] for name, own in names.items()}
+        found["yosys"] = {name: total[own] for name, own in names.items()}
     return found
 
 

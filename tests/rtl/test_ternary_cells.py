@@ -11,6 +11,7 @@ import pytest
 import hwmoe
 
 LUT = Path(hwmoe.__file__).parent / "templates" / "rtl" / "lut"
+CARRY = LUT / "hwmoe_ternary_carry.sv"
 PAIR = """
 module gold (input [15:0] x, input [3:0] codes, input carry, output [8:0] sum);
   function automatic signed [8:0] term(input [7:0] value, input [1:0] code);
@@ -40,7 +41,7 @@ endmodule
 def proves(bench: str, cell: Path, folder: Path) -> bool:
     """Whether `gate` is `gold`, by SAT."""
     (folder / "top.sv").write_text(bench)
-    (folder / "cell.sv").write_text(cell.read_text())
+    (folder / "cell.sv").write_text(cell.read_text() + CARRY.read_text())
     return run(folder)
 
 

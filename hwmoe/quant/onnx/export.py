@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hwmoe.files import replacing
 from hwmoe.model.loaders.onnx.extra import require
 from hwmoe.quant import numerics
 from hwmoe.quant.kernels import LinearParams
@@ -35,12 +36,8 @@ def save_onnx(model: QuantizedModel, path: Path) -> None:
     """Check the graph and write it, beside and then renamed."""
     proto = export_onnx(model)
     require("onnx.checker").check_model(proto, full_check=True)
-    beside = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as beside:
         beside.write_bytes(proto.SerializeToString())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @dataclass

@@ -57,6 +57,18 @@ class Simulation:
         run_tool(cmd, env, self.folder, SECONDS, log, check=step == "build")
 
 
+def write(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Rendered files in `folder`, as a list of sources."""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in files]
+
+
+def all_names(tests: Sequence[str], faults: Mapping[str, Fault]) -> list[str]:
+    """What a run must report: every test, and every fault by its number."""
+    return sorted([*tests, *(f"fault_{number}" for number in range(1, len(faults) + 1))])
+
+
 def build(top: str, folder: Path, faults: Sequence[Fault] = ()) -> Simulation:
     """The bench `top`; with `faults`, number n (from 1) is active when its signal `fault` is n."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,8 +77,7 @@ def build(top: str, folder: Path, faults: Sequence[Fault] = ()) -> Simulation:
         assert files[f"{name}.sv"].count(right) == 1, (name, right)
         switch = f"({top}.fault == 8'd{number})"
         files[f"{name}.sv"] = files[f"{name}.sv"].replace(right, wrong.replace("FAULT", switch))
-    for name, text in files.items():
-        (folder / name).write_text(text)
+    write(files, folder)
     # Only the pins of the bench are public: with all signals of the design, building takes long.
     public = folder / "public.vlt"
     public.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n')

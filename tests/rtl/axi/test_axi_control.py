@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from axi_sim import Simulation, build
+from axi_sim import Simulation, all_names, build, write
 
 from hwmoe.codegen.rtl_axi import (
     CONTROL_TOP,
@@ -91,8 +91,7 @@ def test_control(name: str, bench: Simulation, results: dict[str, bool]) -> None
 
 
 def test_all_are_named(results: dict[str, bool]) -> None:
-    faults = [f"fault_{n}" for n in range(1, len(FAULTS) + 1)]
-    assert sorted(results) == sorted([*TESTS, *faults])
+    assert sorted(results) == all_names(TESTS, FAULTS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -100,14 +99,8 @@ def test_planted_fault_is_found(fault: str, results: dict[str, bool]) -> None:
     assert not results[f"fault_{list(FAULTS).index(fault) + 1}"]
 
 
-def files(folder: Path) -> list[Path]:
-    for name, text in axi_rtl().items():
-        (folder / name).write_text(text)
-    return sorted(folder.glob("*.sv"))
-
-
 def test_lint(tmp_path: Path) -> None:
-    assert lint(files(tmp_path), CONTROL_TOP) == ""
+    assert lint(write(axi_rtl(), tmp_path), CONTROL_TOP) == ""
 
 
 def test_register_map() -> None:
@@ -142,5 +135,5 @@ def test_step_out_of_range(step: int) -> None:
 @pytest.mark.slow
 def test_counts_of_steps_are_block_ram(tmp_path: Path) -> None:
     """1024 words of 32 bits: one block of 36 Kbit."""
-    used = synthesize(files(tmp_path), CONTROL_TOP, tmp_path / "yosys").total
+    used = synthesize(write(axi_rtl(), tmp_path), CONTROL_TOP, tmp_path / "yosys").total
     assert (used.ramb36, used.ramb18, used.dsp, used.latch) == (1, 0, 0, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from axi_sim import Simulation, build
+from axi_sim import Simulation, all_names, build, write
 
 from hwmoe.codegen.rtl_axi import axi_rtl
 from hwmoe.sim.verilator import lint
@@ -96,8 +96,7 @@ def test_masters(name: str, bench: Simulation, results: dict[str, bool]) -> None
 
 
 def test_all_are_named(results: dict[str, bool]) -> None:
-    faults = [f"fault_{n}" for n in range(1, len(FAULTS) + 1)]
-    assert sorted(results) == sorted([*TESTS, *faults])
+    assert sorted(results) == all_names(TESTS, FAULTS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -105,20 +104,14 @@ def test_planted_fault_is_found(fault: str, results: dict[str, bool]) -> None:
     assert not results[f"fault_{list(FAULTS).index(fault) + 1}"]
 
 
-def files(folder: Path) -> list[Path]:
-    for name, text in axi_rtl().items():
-        (folder / name).write_text(text)
-    return sorted(folder.glob("*.sv"))
-
-
 @pytest.mark.parametrize("top", ["hwmoe_axi_read", "hwmoe_axi_read_mux", "hwmoe_axi_write"])
 def test_lint(top: str, tmp_path: Path) -> None:
-    assert lint(files(tmp_path), top) == ""
+    assert lint(write(axi_rtl(), tmp_path), top) == ""
 
 
 @pytest.mark.slow
 def test_buffer_is_block_ram(tmp_path: Path) -> None:
     """512 beats of 128 bits: two blocks of 36 Kbit; nothing else of note in RAM."""
-    used = synthesize(files(tmp_path), "hwmoe_axi_read", tmp_path / "yosys").total
+    used = synthesize(write(axi_rtl(), tmp_path), "hwmoe_axi_read", tmp_path / "yosys").total
     assert (used.ramb36, used.ramb18, used.dsp, used.latch) == (2, 0, 0, 0)
     assert used.lutram < 100

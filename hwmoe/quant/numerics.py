@@ -151,7 +151,8 @@ def gate_scores(
     largest = chosen[..., :1].astype(np.int64)
 
     def weights(logits: IntArray) -> IntArray:
-        return EXP15[np.minimum(255, rescale(largest - logits, multiplier, shift))]
+        found: IntArray = EXP15[np.minimum(255, rescale(largest - logits, multiplier, shift))]
+        return found
 
     weight = weights(chosen)
     total = (weight if over is None else weights(over)).sum(-1, keepdims=True)

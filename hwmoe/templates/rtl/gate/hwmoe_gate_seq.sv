@@ -19,8 +19,6 @@ module hwmoe_gate_seq #(
     output logic [         3:0] k,
     output logic [         1:0] shift,
     output logic [        16:0] mult,
-    output logic                over_all,  // the softmax runs over all experts
-    output logic [EXPERT_W-1:0] expert_max,
     // a logit, one cycle after it was taken
     output logic                beat_valid,
     output logic                beat_first,
@@ -42,6 +40,7 @@ module hwmoe_gate_seq #(
   logic                last;
   logic                take;
   logic [EXPERT_W-1:0] expert;
+  logic [EXPERT_W-1:0] expert_max;
   logic [        15:0] left;
   logic [      RW-1:0] room;
   logic                sent;
@@ -79,7 +78,6 @@ module hwmoe_gate_seq #(
       expert_max <= cmd_data[16+:EXPERT_W] - 1'b1;
       k          <= cmd_data[35:32];
       shift      <= cmd_data[41:40];
-      over_all   <= cmd_data[48];
       mult       <= cmd_data[80:64];
       empty      <= cmd_data[15:0] == '0 || cmd_data[31:16] == '0 || cmd_data[39:32] == '0;
       expert     <= '0;

@@ -1,8 +1,7 @@
 // The K largest of a token's logits in descending order, a logit a cycle. Each cell holds a logit
 // and its expert; a logit larger than the cell's pushes it and all behind it one cell on. Experts
 // come in ascending order, so an equal logit stays behind: ties go to the lower index.
-// Cell 0 is lowest in `values` and `experts`; both are complete in the cycle of `done`. When all cells
-// are filled, each further logit makes one of them drop out, or drops out itself: `drop`.
+// Cell 0 is lowest in `values` and `experts`; both are complete in the cycle of `done`.
 module hwmoe_gate_top #(
     parameter int K = 2,
     parameter int EXPERT_W = 6
@@ -16,15 +15,10 @@ module hwmoe_gate_top #(
     input  logic [  EXPERT_W-1:0] expert,
     output logic                  done,
     output logic [      16*K-1:0] values,
-    output logic [EXPERT_W*K-1:0] experts,
-    output logic                  drop_valid,
-    output logic [          15:0] drop
+    output logic [EXPERT_W*K-1:0] experts
 );
   logic [K-1:0] filled;
   logic [K-1:0] larger;
-
-  assign drop_valid = valid & ~first & filled[K-1];
-  assign drop       = larger[K-1] ? values[16*(K-1)+:16] : logit;
 
   always_ff @(posedge clk) begin
     if (!rst_n) done <= 1'b0;

@@ -1,0 +1,15 @@
+"""Which cases of a test are in the default suite, when each takes a build of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+
+def mostly_slow(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
+    """All cases, those that are not `quick` only with `-m slow`."""
+    found = list(cases)
+    assert set(quick) <= set(found), "a case that is not there"
+    return [pytest.param(c, marks=[] if c in quick else [pytest.mark.slow]) for c in found]

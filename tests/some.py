@@ -12,4 +12,11 @@ def mostly_slow(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
     """All cases, those that are not `quick` only with `-m slow`."""
     found = list(cases)
     assert set(quick) <= set(found), "a case that is not there"
-    return [pytest.param(c, marks=[] if c in quick else [pytest.mark.slow]) for c in found]
+    return [
+        pytest.param(
+            case,
+            id="-".join(str(part) for part in (case if isinstance(case, tuple) else [case])),
+            marks=[] if case in quick else [pytest.mark.slow],
+        )
+        for case in found
+    ]

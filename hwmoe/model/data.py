@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwmoe.errors import HwmoeError
 from hwmoe.model.config import ModelConfig
-from hwmoe.model.folder import Pictures, open_folder, unusable
+from hwmoe.model.folder_pixels import folder_pixels
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -23,9 +23,6 @@ BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
 
 DIGITS_TEST = 360
 DIGITS_SPLIT_SEED = 0
-FOLDER_CALIBRATION = 256
-FOLDER_BYTES = 1 << 30
-"""Most that the float32 pixels of a folder's test pictures may take."""
 
 
 @dataclass(frozen=True)
@@ -228,41 +225,6 @@ def check_images(config: ModelConfig, images: Images) -> Images:
     return images
 
 
-def _evenly(count: int, wanted: int) -> IntArray:
-    """``wanted`` of ``count`` numbers, evenly spread, so that every class has its share."""
-    return np.unique(np.arange(wanted) * count // wanted) if wanted < count else np.arange(count)
-
-
-def folder_images(config: ModelConfig, path: Path, limit: int | None = None) -> Images:
-    """Pictures of a folder (`hwmoe.model.folder`), evenly spread where not all are taken.
-
-    Raises `HwmoeError` naming every picture that cannot be read, and for more than fits memory.
-    """
-    train, test = open_folder(path, config)
-    first = _evenly(len(train), min(FOLDER_CALIBRATION, len(train)))
-    second = _evenly(len(test), min(limit or len(test), len(test)))
-    image = 4 * config.channels * config.image[0] * config.image[1]
-    if len(second) * image > FOLDER_BYTES:
-        raise HwmoeError(
-            f"{path}: {len(second):,} pictures of {image:,} bytes are more than fit in memory; "
-            f"take at most {FOLDER_BYTES // image:,} with --count, or a smaller folder"
-        )
-    problems, pixels = [], []
-    parts: list[tuple[Pictures, IntArray]] = [(train, first), (test, second)]
-    for part, index in parts:
-        some = part.part(index)
-        problems += some.problems()
-        if not problems:
-            pixels.append(some.batch(np.arange(len(some))))
-    if problems:
-        raise unusable(path, list(dict.fromkeys(problems)))
-    labels = None
-    if test.labels is not None and test.task is not None:
-        labels = {test.task: test.labels[second]}
-    unknown = "" if labels else ", labels unknown"
-    return Images(pixels[0], pixels[1], labels, f"{len(second)} pictures of {path}{unknown}")
-
-
 def images_for(
     config: ModelConfig,
     spec: str | None = None,
@@ -278,7 +240,7 @@ def images_for(
     valid or does not fit the model.
     """
     if spec is not None and os.path.isdir(spec):
-        return check_images(config, folder_images(config, Path(spec), limit))
+        return check_images(config, Images(*folder_pixels(config, Path(spec), limit)))
     if spec is not None:
         return check_images(config, load_images(spec))
     if config.name == "digits" and (config.channels, *config.image) == (1, 8, 8):

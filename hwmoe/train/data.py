@@ -113,4 +113,4 @@ def held_out(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelle
     if not 1 <= count < len(data):
         raise HwmoeError(f"{data.source}: {len(data)} images are too few to hold {share:g} out")
     test, train = np.sort(order[:count]), np.sort(order[count:])
-    return data.part(train, data.source), data.part(test, f"{share:g} of {data.source}, held out")
+    return data.part(train, data.source), data.part(test, f"{data.source}, held out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,23 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hwmoe.errors import HwmoeError
-from hwmoe.model.vit import MoEViT, WeightTransform
+from hwmoe.model.vit import MoEViT
 from hwmoe.quant.calibrate import Progress, no_progress
-from hwmoe.quant.ternary import fake_ternary
 from hwmoe.train.augment import CHANGES
 from hwmoe.train.data import Labelled
+from hwmoe.train.forms import FORMS, measure
 from hwmoe.train.losses import Balance, Features, distillation, feature_distance
-from hwmoe.train.settings import ExpertsSeen, TrainSettings
+from hwmoe.train.optimizer import optimizer_for, schedule_for
+from hwmoe.train.settings import TrainSettings
 from hwmoe.train.state import load_state, save_state, weights_digest
 
-TRANSFORMS: dict[ExpertsSeen, tuple[WeightTransform | None, ...]] = {
-    "float": (None,),
-    "ternary": (fake_ternary,),
-    "both": (None, fake_ternary),
-}
-BETAS = (0.9, 0.98)
 SAVE_SECONDS = 60.0
-EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -83,34 +76,6 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-@torch.no_grad()
-def top1(model: MoEViT, data: Labelled, transform: WeightTransform | None) -> dict[str, float]:
-    """Share of right answers by task, with the experts' weights changed by ``transform``."""
-    before, model.expert_transform = model.expert_transform, transform
-    try:
-        right = {}
-        for task, target in enumerate(data.targets(model.config)):
-            parts = torch.split(torch.arange(len(data)), EVALUATION_BATCH)
-            found = [model(data.batch(part), task).argmax(-1) == target[part] for part in parts]
-            right[model.config.tasks[task].name] = int(torch.cat(found).sum()) / len(data)
-        return right
-    finally:
-        model.expert_transform = before
-
-
-def optimizer_for(model: MoEViT, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW; weights decay, which keeps activations small for int8, biases and norms do not."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    plain = [p for n, p in named if "bias" in n or "norm" in n or n in ("cls_token", "pos_embed")]
-    kept = {id(p) for p in plain}
-    decayed = [p for _, p in named if id(p) not in kept]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.rate, betas=BETAS)
-
-
 class _Run:
     def __init__(
         self,
@@ -140,13 +105,7 @@ class _Run:
         self.optimizer = optimizer_for(self.model, settings)
         self.batch = min(settings.batch, len(data))
         self.each = len(data) // self.batch  # steps an epoch; what is left waits for the next
-        steps = settings.epochs * self.each
-
-        def rate(step: int) -> float:
-            cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-            return min((step + 1) / max(settings.warmup * steps, 1.0), cosine)
-
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        self.schedule = schedule_for(self.optimizer, settings, settings.epochs * self.each)
         self.random = torch.Generator().manual_seed(settings.seed)
         self.epoch, self.step = 0, 0
         self.order = torch.empty(0, dtype=torch.int64)
@@ -232,7 +191,7 @@ class _Run:
         s = self.settings
         total = torch.zeros(())
         taught = [self._ask_teacher(images, task) for task in range(len(labels))]
-        for transform in TRANSFORMS[s.experts]:
+        for transform in FORMS[s.experts].values():
             self.model.expert_transform = transform
             for task, target in enumerate(labels):
                 logits = self.model(images, task)
@@ -259,9 +218,7 @@ class _Run:
     def _end_epoch(self) -> None:
         entry: dict[str, Any] = {name: value / self.each for name, value in self.sums.items()}
         entry["rate"] = float(self.optimizer.param_groups[0]["lr"])
-        for transform in TRANSFORMS[self.settings.experts]:
-            form = "ternary" if transform else "float"
-            entry[form] = top1(self.average, self.test, transform)
+        entry |= measure(self.average, self.test, self.settings.experts)
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append({"epoch": self.epoch, **entry})
 

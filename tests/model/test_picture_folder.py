@@ -193,7 +193,7 @@ def test_files_of_strangers_are_named_in_one_report(folder: Path) -> None:
 
 
 def test_more_than_memory_holds_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwmoe.model.data.FOLDER_BYTES", 2000)
+    monkeypatch.setattr("hwmoe.model.folder_pixels.MAX_BYTES", 2000)
     with pytest.raises(HwmoeError, match=r"4 pictures of 768 bytes.*at most 2 with --count"):
         images_for(config(), str(folder))
     assert len(images_for(config(), str(folder), limit=2).test) == 2

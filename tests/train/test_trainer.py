@@ -15,8 +15,9 @@ from hwmoe.model.vit import MoEViT
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.ternary import fake_ternary, ternarize
 from hwmoe.train.data import ArrayPixels, Labelled, held_out
+from hwmoe.train.forms import top1
 from hwmoe.train.settings import TrainSettings
-from hwmoe.train.trainer import Keep, Trained, top1, train
+from hwmoe.train.trainer import Keep, Trained, train
 
 IMAGES = 24
 

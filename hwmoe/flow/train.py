@@ -78,7 +78,7 @@ def train_file(
             f"model {source!r} has no experts: give it some with `hwmoe upcycle`, or train it as "
             "it is with --experts float"
         )
-    images, test = training_data(model.config, data, validation, settings.seed)
+    images, test = training_data(model.config, data, validation, settings.seed, say)
     taught = None
     if settings.needs_teacher:
         taught = load_model(teacher) if teacher else model

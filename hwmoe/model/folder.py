@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,13 @@ TRAIN, TEST = ("train",), ("val", "validation", "test")
 CACHE_BYTES = 1 << 30
 MOST_PROBLEMS = 20
 CHECKED = 16  # pictures held at once while all are looked at
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total)."""
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """Say nothing."""
 
 
 class About(BaseModel):
@@ -90,11 +98,13 @@ class Pictures:
         labels = None if self.labels is None else self.labels[index]
         return replace(self, files=[self.files[i] for i in index], labels=labels, kept={})
 
-    def problems(self) -> list[str]:
+    def problems(self, progress: Progress = _quiet) -> list[str]:
         """What is wrong with which picture; every one is decoded once."""
         found: list[str] = []
         for start in range(0, len(self), CHECKED):
-            found += self._read(np.arange(start, min(start + CHECKED, len(self))))[1]
+            end = min(start + CHECKED, len(self))
+            found += self._read(np.arange(start, end))[1]
+            progress("reading pictures", end, len(self))
         return found
 
     def _one(self, number: int) -> Uint8:

@@ -9,13 +9,18 @@ from hwmoe.errors import HwmoeError
 from hwmoe.model.config import ModelConfig
 from hwmoe.model.data import check_images, digits_images, digits_train, load_images
 from hwmoe.model.folder import Pictures, open_folder, unusable
+from hwmoe.quant.calibrate import Progress, no_progress
 from hwmoe.train.data import ArrayPixels, Labelled, held_out
 
 HELD_OUT = 0.1
 
 
 def training_data(
-    config: ModelConfig, spec: str | None, validation: str | None, seed: int
+    config: ModelConfig,
+    spec: str | None,
+    validation: str | None,
+    seed: int,
+    progress: Progress = no_progress,
 ) -> tuple[Labelled, Labelled]:
     """Images to train on and images to measure on, with labels for every task of the model.
 
@@ -31,11 +36,11 @@ def training_data(
             )
         train, test = _digits()
     elif os.path.isdir(spec):
-        train, test = _folder(config, Path(spec))
+        train, test = _folder(config, Path(spec), progress)
     else:
         train, test = _npz(config, spec), None
     if validation is not None:
-        test = _measured(config, validation)
+        test = _measured(config, validation, progress)
     if test is None:
         train, test = held_out(train, HELD_OUT, seed)
     train.targets(config)
@@ -57,20 +62,22 @@ def _npz(config: ModelConfig, spec: str) -> Labelled:
     return Labelled(ArrayPixels(images.test), images.labels or {}, spec)
 
 
-def _folder(config: ModelConfig, path: Path) -> tuple[Labelled, Labelled | None]:
+def _folder(
+    config: ModelConfig, path: Path, progress: Progress
+) -> tuple[Labelled, Labelled | None]:
     train, test = open_folder(path, config)
     apart = test is not train
-    problems = train.problems() + (test.problems() if apart else [])
+    problems = train.problems(progress) + (test.problems(progress) if apart else [])
     if problems:
         raise unusable(path, problems)
     return _labelled(train), _labelled(test) if apart else None
 
 
-def _measured(config: ModelConfig, spec: str) -> Labelled:
+def _measured(config: ModelConfig, spec: str, progress: Progress) -> Labelled:
     if not os.path.isdir(spec):
         return _npz(config, spec)
     test = open_folder(Path(spec), config)[1]
-    if problems := test.problems():
+    if problems := test.problems(progress):
         raise unusable(Path(spec), problems)
     return _labelled(test)
 

@@ -166,6 +166,7 @@ def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, i
         ("NORM_WORDS", ceil_div(dim, lin.t_in), "words of a token"),
         ("MAX_EXPERTS", sizes.max_experts, "experts of a layer"),
         ("MAX_TOP_K", acc.gate.max_k, "experts of a token"),
+        ("MAX_SCORES", int(acc.gate.all_scores), "1: the gate's softmax may run over all experts"),
     )
 
 

@@ -30,8 +30,9 @@ format: $(READY)
 doctor: $(READY)  ## what is installed, what is missing
 	$(BIN)/hwmoe doctor
 
-bench: $(READY)  ## speed of the tool; fails if a promise is broken
+bench: $(READY)  ## speed of the tool, accuracy; fails if a promise is broken
 	$(BIN)/python benchmarks/reference_speed.py
+	$(BIN)/python benchmarks/accuracy.py --quick
 
 docs: $(READY)  ## the documentation as a site in build/site
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

@@ -21,6 +21,7 @@ from rich.console import Console
 from hwmoe.cli_engine import Engines, engine_command, show_engine_result
 from hwmoe.cli_export import export_command
 from hwmoe.cli_import import import_command
+from hwmoe.cli_train import train_command, upcycle_command
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
 
@@ -68,7 +69,9 @@ BoardName = Annotated[str, typer.Option("--board", help="Board name, or path of 
 Kind = Annotated[ExpertKind, typer.Option("--experts", help="Number format of routed experts.")]
 ImageFile = Annotated[
     str | None,
-    typer.Option("--images", help=".npz with `images` [N,C,H,W], and maybe `labels_TASK`."),
+    typer.Option(
+        "--images", help=".npz with `images` [N,C,H,W], maybe `labels_TASK`; or class folders."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Count = Annotated[int | None, typer.Option("--count", min=1, help="At most this many images.")]
@@ -174,6 +177,8 @@ def quantize(
 
 app.command("import")(import_command)
 app.command("export")(export_command)
+app.command("upcycle")(upcycle_command)
+app.command("train")(train_command)
 
 
 @app.command()

@@ -21,9 +21,11 @@ ALLOWED = {
     "vendor": {"model", "quant", "plan", "codegen", "dse", "synth"},
     "deploy": {"model", "quant", "plan", "codegen", "sim", "vendor"},
     "report": {"model", "quant", "plan", "codegen", "sim", "dse"},
+    "train": {"model", "quant"},
     "flow": {
         "model",
         "quant",
+        "train",
         "plan",
         "codegen",
         "sim",

@@ -32,7 +32,8 @@ def package_folder(
     hardware = HardwareModel.load(folder)
     project, out = hardware.project, out or folder / PACKAGE
     chosen = read_bitstream(project, bitstream) if bitstream else for_simulation(project)
-    golden = images_for(project.model.config, images).test[: count or GOLDEN_IMAGES]
+    limit = count or GOLDEN_IMAGES
+    golden = images_for(project.model.config, images, limit=limit).test[:limit]
     cycles = hardware.predict_cycles()
     predicted = {"cycles_per_image": cycles.cycles_per_image, "first_cycles": cycles.latency}
     manifest = write_package(out, project, chosen, golden, predicted)

@@ -30,6 +30,7 @@ PACKAGES = (
     "safetensors",
     "scikit-learn",
     "matplotlib",
+    "pillow",
 )
 
 # name, why, what to type, required

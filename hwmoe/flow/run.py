@@ -54,7 +54,7 @@ class _Clock:
 
 def pick_images(model: MoEViT, spec: str | None, limit: int | None, seed: int) -> Images:
     """The model's images, at most `limit` for testing."""
-    found = images_for(model.config, spec, seed=seed)
+    found = images_for(model.config, spec, seed=seed, limit=limit)
     if limit is None or limit >= len(found.test):
         return found
     labels = found.labels and {name: values[:limit] for name, values in found.labels.items()}

@@ -95,7 +95,8 @@ def simulate_folder(
         if task not in names:
             raise HwmoeError(f"--task {task}: the model has {', '.join(names)}")
         options = replace(options, task=names.index(task))
-    found = images_for(config, images).test[: count or default_images(hardware.project)]
+    limit = count or default_images(hardware.project)
+    found = images_for(config, images, limit=limit).test[:limit]
     checks: Result = {}
     clock = hardware.project.board.clock_mhz
     result: Result = {"folder": str(folder), "clock_mhz": clock, "checks": checks}

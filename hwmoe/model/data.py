@@ -1,4 +1,4 @@
-"""Images to calibrate and test on: the digits data set, synthetic fields, or a user's file."""
+"""Images to calibrate and test on: digits, synthetic fields, or a user's file or folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hwmoe.errors import HwmoeError
 from hwmoe.model.config import ModelConfig
+from hwmoe.model.folder_pixels import folder_pixels
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -115,7 +116,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
     if not os.path.exists(path):  # unlike Path.exists, never raises
         raise HwmoeError(f"image file {path} does not exist")
     if path.is_dir():
-        raise HwmoeError(f"{path} is a folder; give the .npz file with the images")
+        raise HwmoeError(f"{path} is a folder; here an .npz file with the images is needed")
     if not zipfile.is_zipfile(path):
         raise HwmoeError(f"{path} is not an .npz file; write it with numpy.savez(path, images=...)")
     try:
@@ -230,12 +231,16 @@ def images_for(
     calibration: int = 16,
     test: int = 8,
     seed: int = 0,
+    limit: int | None = None,
 ) -> Images:
-    """Images for a model: the file ``spec``, else the digits data, else synthetic ones.
+    """Images for a model: the file or folder ``spec``, else the digits data, else synthetic ones.
 
-    ``calibration`` and ``test`` count the synthetic images, ``seed`` draws them. Raises
-    `HwmoeError` when the file is not valid or does not fit the model.
+    ``calibration`` and ``test`` count the synthetic images, ``seed`` draws them; of a folder at
+    most ``limit`` pictures are read to test on. Raises `HwmoeError` when the file or folder is not
+    valid or does not fit the model.
     """
+    if spec is not None and os.path.isdir(spec):
+        return check_images(config, Images(*folder_pixels(config, Path(spec), limit)))
     if spec is not None:
         return check_images(config, load_images(spec))
     if config.name == "digits" and (config.channels, *config.image) == (1, 8, 8):

@@ -30,6 +30,15 @@ def compile_model(model: QuantizedModel, accelerator: AcceleratorConfig) -> Prog
     return _compile(model, sized_for(accelerator, model), Memory())
 
 
+def stored_bytes_of(
+    model: QuantizedModel, accelerator: AcceleratorConfig
+) -> dict[str, tuple[int, int]]:
+    """What `compile_model` packs: bytes of weights, and of biases with scales, by operation."""
+    memory = Memory()
+    _compile(model, sized_for(accelerator, model), memory)
+    return memory.sizes()
+
+
 def schedule_only(model: QuantizedModel, accelerator: AcceleratorConfig) -> Program:
     """The steps of `compile_model` without their constants: fast, for cost formulas."""
     return _compile(model, sized_for(accelerator, model), NoMemory())

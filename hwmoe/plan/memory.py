@@ -35,6 +35,16 @@ class Memory:
             self.n_params += values.size
         return self.params_at[key]
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Bytes of the weights and of the parameters stored for each key, padding included."""
+        width = self.weights[0].shape[1] if self.weights else 0
+        weights = _lengths(self.weights_at, self.n_weights)
+        params = _lengths(self.params_at, self.n_params)
+        return {
+            key: (weights.get(key, 0) * width, params.get(key, 0) * 4)
+            for key in weights.keys() | params.keys()
+        }
+
     def joined(self) -> tuple[npt.NDArray[np.int32], Beats]:
         """All constants: int32 [n] and uint8 [beats, bytes]."""
         params = [np.zeros(0, np.int32), *self.params]
@@ -49,6 +59,13 @@ class Memory:
             self.weights.append(beats)
             self.n_weights += len(beats)
         return self.weights_at[key]
+
+
+def _lengths(at: dict[str, int], end: int) -> dict[str, int]:
+    """From where things start, one after the other, how long each is."""
+    keys = sorted(at, key=at.__getitem__)
+    ends = [at[key] for key in keys[1:]] + [end]
+    return {key: stop - at[key] for key, stop in zip(keys, ends, strict=True)}
 
 
 class NoMemory(Memory):

@@ -1,0 +1,1 @@
+"""Training with quantization: ternary experts from a dense or a float model."""

@@ -22,10 +22,16 @@ from cycles_machines import machine_samples
 from cycles_results import HEADER, Kept, Sample, row
 
 ENTROPY = {"held-out": 20_261_122, "training": 1}
-CONFIGURATIONS, RUNS = 5, 40
-MACHINES, PROGRAMS = 8, 25
-QUICK = 2, 12  # configurations or machines, and runs of each
-WORST = 5  # samples named
+# Configurations or machines, and runs of each: 200 at least.
+COUNTS = {
+    "linear": (5, 40),
+    "expert": (5, 40),
+    "attention": (3, 70),
+    "layernorm": (3, 70),
+    "gate": (3, 70),
+    "machine": (8, 25),
+}
+QUICK = 2, 12  # of anything
 
 
 def main(given: Sequence[str]) -> int:
@@ -36,6 +42,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("set", nargs="?", choices=list(ENTROPY), default="held-out")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
     parser.add_argument("--quick", action="store_true", help="few configurations and runs")
+    parser.add_argument("--machines", type=int, help="not all of them")
     parser.add_argument("--folder", type=Path, default=Path("build/cycles"))
     asked = parser.parse_args(given)
     torch.set_num_threads(1)
@@ -43,10 +50,10 @@ def main(given: Sequence[str]) -> int:
     kept, entropy = Kept(asked.folder), ENTROPY[asked.set]
     rows: dict[str, tuple[int, list[Sample]]] = {}
     for name in asked.only:
+        count, runs = QUICK if asked.quick else COUNTS[name]
         if name == "machine":
-            rows |= _machines(entropy, *(QUICK if asked.quick else (MACHINES, PROGRAMS)), kept)
+            rows |= _machines(entropy, asked.machines or count, runs, kept)
         else:
-            count, runs = QUICK if asked.quick else (CONFIGURATIONS, RUNS)
             found = []
             for samples in kernel_samples(name, entropy, count, runs, kept):
                 found += samples

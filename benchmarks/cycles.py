@@ -1,12 +1,12 @@
-"""How far predicted cycles are from simulated ones: the table of docs/performance.md, "Cycle formulas".
+"""How far predicted cycles are from simulated ones: the table of docs/cycles.md.
 
     python benchmarks/cycles.py [held-out | training] [--only KERNEL|machine ...] [--quick]
 
 Kernels: random configurations and commands at full speed; a command may be 1 % or 16 cycles off.
-Whole machine: random machines, models, memories and routing; 3 %. Seeds of the held-out set were
-never looked at while the formulas were made; a formula is mended on the training set. Simulators
-and simulated cycles are kept in build/cycles, so that it can be stopped and run again; all of it
-takes about 50 minutes of a core. Exit status 1 if anything is beyond its limit.
+Whole machine: random machines, models, memories and routing; 3 %. Formulas are mended on the
+training set only. Simulators and simulated cycles are kept in build/cycles, so that it can be
+stopped and run again, and a changed formula costs no simulation; all of it takes about 20 minutes
+of a core. Exit status 1 if anything is beyond its limit.
 """
 
 from __future__ import annotations

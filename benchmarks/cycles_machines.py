@@ -7,7 +7,7 @@ One machine serves many programs, as it is built with memories for the largest o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -140,7 +140,9 @@ def random_machine(rng: Random) -> AcceleratorConfig:
                 if rng.random() < 0.4
                 else None,
                 attention=AttentionConfig(
-                    rows=int(rng.integers(2, 17)), dim_lanes=pick(4, 8, 16), head_units=pick(1, 1, 2)
+                    rows=int(rng.integers(2, 17)),
+                    dim_lanes=pick(4, 8, 16),
+                    head_units=pick(1, 1, 2),
                 ),
                 layernorm=LayerNormConfig(lanes=pick(4, 8, 16), max_tiles=1),
                 ports=PortsConfig(port_bits=port, w_ports=beat // port),

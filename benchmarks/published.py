@@ -1,4 +1,4 @@
-"""Parallelism of published designs in our cycle formulas: a table of docs/performance.md.
+"""Parallelism of published designs in our cycle formulas: a table of docs/cycles.md.
 
     python benchmarks/published.py
 

@@ -87,6 +87,7 @@ def row(name: str, configurations: int, samples: Sequence[Sample]) -> str:
     near = float(np.percentile([abs(s.share) for s in samples], 95))
     worst = max(samples, key=lambda s: s.of_allowed)
     error = f"{worst.cycles:+,.0f} of {worst.simulated:,.0f} ({worst.share:+.2%})"
+    error = error if exact < len(samples) else "none"
     beyond = sum(s.of_allowed > 1 for s in samples)
     figures = f"{configurations} | {len(samples)} | {exact} | {near:.2%} | {error} | {beyond}"
     return f"| {name} | {figures} |"

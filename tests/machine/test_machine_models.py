@@ -20,7 +20,7 @@ from hwmoe.sim.whole_model import WholeRun, machine_memory, simulate_model
 
 Make = Callable[[str], Machine]
 PLAIN = MachineOptions(bytes_per_cycle=24.0, latency=30)
-FEW = 64  # cycles: a burst that comes before another, or after it
+FEW = 128  # cycles, of predictions: two bursts that come before others, or after them
 
 
 def run(case: Case, machine: Make, options: MachineOptions = PLAIN, traced: int = 2) -> WholeRun:

@@ -37,7 +37,7 @@ class _Ports:
     pending: deque[Transfer] = field(default_factory=deque)
 
     def move(self, size: float, start: float, other: _Ports) -> Transfer:
-        """Move so many bytes, from `start` on or later.
+        """Move so many bytes at the memory's pace, from `start` on or later.
 
         What the others have under way was placed as if these ports were idle: while both are busy,
         both become slower.
@@ -81,6 +81,8 @@ class OffChip:
         ports, rate = acc.ports, bytes_per_cycle
         self.delay = ASK + latency
         self.beat = ports.port_bits // 8
+        self.rate = rate
+        self.saved = (2 + ports.w_ports) * self.beat  # by an idle memory: a beat of each channel
         self.weight_beat = self.beat * ports.w_ports
         share = rate / (1 + ports.w_ports)
         shared = min(self.beat, max(share, rate - self.weight_beat))
@@ -92,12 +94,24 @@ class OffChip:
     def weights(self, beats: int, asked: float) -> Transfer:
         """So many beats of all weight ports."""
         other = max(self._general, self._results, key=lambda ports: ports.end)
-        return self._weights.move(beats * self.weight_beat, asked + self.delay, other)
+        start = asked + self.delay
+        size = self._paced(beats * self.weight_beat, start, self.weight_beat)
+        return self._weights.move(size, start, other)
 
     def general(self, size: int, asked: float) -> Transfer:
         """So many bytes read through the general port."""
-        return self._general.move(size, asked + self.delay, self._weights)
+        start = asked + self.delay
+        return self._general.move(self._paced(size, start, self.beat), start, self._weights)
 
     def results(self, size: int, start: float) -> Transfer:
         """So many bytes written through it."""
-        return self._results.move(size, start, self._weights)
+        return self._results.move(self._paced(size, start, self.beat), start, self._weights)
+
+    def _paced(self, size: float, start: float, beat: int) -> float:
+        """Of so many bytes, those that move at the memory's pace.
+
+        A memory that was idle has saved up some beats; they come a cycle each.
+        """
+        idle = start - max(self._general.end, self._results.end, self._weights.end)
+        saved = min(self.saved, max(0.0, idle) * self.rate)
+        return max(size - saved, size * min(1.0, self.rate / beat))

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from whole_cases import CASES, LANES, Case, sizes_of
 
+from hwmoe.dse.machine_cycles import predict_machine
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.fit import check_fit
 from hwmoe.quant.reference import run_reference
 from hwmoe.sim.machine import Machine, MachineRun
 from hwmoe.sim.machine_session import MachineOptions
+from hwmoe.sim.routing import routed_lengths
 from hwmoe.sim.whole_model import WholeRun, machine_memory, simulate_model
 
 Make = Callable[[str], Machine]
 PLAIN = MachineOptions(bytes_per_cycle=24.0, latency=30)
+FEW = 128  # cycles, of predictions: two bursts that come before others, or after them
 
 
 def run(case: Case, machine: Make, options: MachineOptions = PLAIN, traced: int = 2) -> WholeRun:
@@ -46,6 +49,19 @@ def test_models(case: Case, machine: Make) -> None:
     assert whole.run.registers["images_done"] == case.images
     steps = [s for _, s in case.program.of_task(case.tasks[0]) if s.result.channels]
     assert whole.tensors > len({s.name for s in steps}) // 3
+
+
+@pytest.mark.parametrize("case", CASES[1:92:9], ids=lambda case: case.name)
+def test_cycles_are_as_predicted(case: Case, machine: Make) -> None:
+    """Larger machines and models, held out: benchmarks/cycles.py."""
+    whole = run(case, machine, traced=0)
+    lengths = routed_lengths(case.program, case.model, case.patches, case.tasks)
+    latency = PLAIN.latency + PLAIN.jitter / 2
+    found = predict_machine(case.program, PLAIN.bytes_per_cycle, latency, case.tasks, lengths)
+    first, steady = found.latency - whole.latency, found.cycles_per_image - whole.cycles_per_image
+    print(f"{case.name}: {first:+} of {whole.latency}, {steady:+.0f} of {whole.cycles_per_image}")
+    assert abs(first) < max(0.03 * whole.latency, FEW)
+    assert abs(steady) < max(0.03 * whole.cycles_per_image, FEW)
 
 
 def test_what_the_models_are() -> None:

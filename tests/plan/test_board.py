@@ -73,6 +73,26 @@ def test_every_board_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", board_names())
+def test_every_memory_answers_in_the_same_time(name: str) -> None:
+    """Half a microsecond is assumed for all of them, in cycles of their clocks."""
+    board = load_board(name)
+    assert board.memory.latency_cycles == pytest.approx(0.5 * board.clock_mhz)
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_ports_and_parts_of_a_kind(name: str) -> None:
+    """UltraRAM is in no 7-series part; ports of a Zynq are those of its processing system."""
+    board = load_board(name)
+    zynq = {"zynq-7000": (4, 64), "zynq-ultrascale-plus": (6, 128)}
+    if board.family in zynq:
+        assert (board.axi.ports, board.axi.width_bits) == zynq[board.family]
+        assert board.resources.slrs == 1
+    else:
+        assert board.axi.ports == board.memory.channels
+    assert board.family != "zynq-7000" or board.resources.uram == 0
+
+
+@pytest.mark.parametrize("name", board_names())
 def test_the_peak_is_that_of_the_memory(name: str) -> None:
     memory = load_board(name).memory
     kind, channels, rate, bits = CHANNEL[name]

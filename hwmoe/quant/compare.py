@@ -60,6 +60,9 @@ def compare_layers(
         if scale is None or name not in floats:
             continue
         found = values.reshape(-1, values.shape[-1]) * scale
+        if name in model.folded:
+            factor, offset = model.folded[name]
+            found = found * factor + offset
         exact = floats[name].reshape(-1, values.shape[-1])
         if ".experts." in name:
             rows = f"{name.rpartition('.')[0]}.rows"

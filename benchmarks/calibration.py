@@ -96,7 +96,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--model", default="deit-tiny", help="a geometry of the zoo")
     parser.add_argument("--json", action="store_true", help="all numbers, SQNR of every layer too")
     options = parser.parse_args()

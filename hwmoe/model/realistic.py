@@ -40,7 +40,10 @@ def heavy_tailed_model(config: ModelConfig, seed: int = 0) -> MoEViT:
             if "norm" in part:
                 _fill_norm(value, name.endswith("weight"), channels, random)
             elif name.endswith(("weight", "gate")):
-                tails = random.standard_t(FREEDOM, tuple(value.shape)) / (FREEDOM / (FREEDOM - 2)) ** 0.5
+                tails = (
+                    random.standard_t(FREEDOM, tuple(value.shape))
+                    / (FREEDOM / (FREEDOM - 2)) ** 0.5
+                )
                 tails *= (0.5 if part == "proj" else 1.0) / value.shape[-1] ** 0.5
                 if part in ("qkv", "fc1") or name.startswith("heads") or name.endswith("gate"):
                     tails[..., channels] /= np.sqrt(np.prod(OUTLIERS) ** 0.5)

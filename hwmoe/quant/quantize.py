@@ -115,8 +115,8 @@ def quantize_weights(
     """[N, K], [N] -> integer weights, biases and the weight scale of each output channel.
 
     Weights on the grid of the ``given`` scales [N] keep them; with the mean square of each input,
-    ``power`` [K], int8 scales are searched, else the largest weight is 127. A channel's scale is enlarged where
-    its bias would leave the accumulator (section 1).
+    ``power`` [K], int8 scales are searched, else the largest weight is 127. A channel's scale is
+    enlarged where its bias would leave the accumulator (section 1).
     """
     # At this scale the exact quotients keep the bound; what rounding may add is taken off.
     room = numerics.ACCUMULATOR_LIMIT - 64 * weight.shape[1] - 2

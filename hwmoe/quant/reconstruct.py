@@ -3,8 +3,8 @@
 BRECQ (Li et al. 2021, sections 3.2 and 3.3): the loss of the network is approached by the squared
 error of a block's result, weighted by the squared gradient of the loss there (the diagonal of the
 Fisher matrix). Q-HyViT (Lee et al. 2023, section 4) searches the scales of a block's layers
-jointly by it. Here sites take their turns, and a factor on a range is kept only if that error falls.
-The loss is the cross-entropy with the float model's own answers: no labels are needed.
+jointly by it. Here sites take their turns, and a factor on a range is kept only if the error
+falls. The loss is the cross-entropy with the float model's own answers: no labels are needed.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ def reconstruct(
     moved: set[str] = set()
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
-        work = [_Work(p.inputs[layer], p.inputs[layer + 1], p.weights[layer], t)
-                for t, p in enumerate(passes)]
+        work = [
+            _Work(p.inputs[layer], p.inputs[layer + 1], p.weights[layer], t)
+            for t, p in enumerate(passes)
+        ]
         with torch.no_grad():
             rounded = _RoundedBlock(block, f"blocks.{layer}", ranges, ternary)
             moved |= rounded.search(work, fixed)
@@ -109,7 +111,8 @@ class _RoundedBlock:
         experts = f"{name}.moe"
         if ternary:
             self.feed[experts] = (
-                fake_ternary(block.moe.fc1.weight), fake_ternary(block.moe.fc2.weight)
+                fake_ternary(block.moe.fc1.weight),
+                fake_ternary(block.moe.fc2.weight),
             )
         else:
             self._feed(experts, block.moe, power["norm2"])
@@ -119,7 +122,8 @@ class _RoundedBlock:
     def _feed(self, name: str, layer: torch.nn.Module, power: npt.NDArray[np.float64]) -> None:
         gelu = self.ranges.channels[f"{name}.gelu"].power
         self.feed[name] = (
-            _rounded_weight(layer.fc1.weight, power), _rounded_weight(layer.fc2.weight, gelu)
+            _rounded_weight(layer.fc1.weight, power),
+            _rounded_weight(layer.fc2.weight, gelu),
         )
 
     def search(self, work: list[_Work], fixed: set[str]) -> set[str]:
@@ -150,7 +154,11 @@ class _RoundedBlock:
     def error(self, work: list[_Work]) -> float:
         """Weighted squared error of the block's results, all tasks."""
         return sum(
-            float((w.weight * (self.run(w.given, w.task) - w.wanted).square()).sum(dtype=torch.float64))
+            float(
+                (w.weight * (self.run(w.given, w.task) - w.wanted).square()).sum(
+                    dtype=torch.float64
+                )
+            )
             for w in work
         )
 
@@ -165,7 +173,9 @@ class _RoundedBlock:
         normed = self.round(f"{name}.norm1", block.norm1(x))
         thirds = F.linear(normed, self.qkv, block.qkv.bias).chunk(3, dim=-1)
         q, k, v = (
-            self.round(f"{name}.{part}", third).reshape(batch, tokens, block.heads, -1).transpose(1, 2)
+            self.round(f"{name}.{part}", third)
+            .reshape(batch, tokens, block.heads, -1)
+            .transpose(1, 2)
             for part, third in zip("qkv", thirds, strict=True)
         )
         probs = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)

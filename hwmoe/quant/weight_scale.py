@@ -17,8 +17,8 @@ def best_weight_scale(weight: Floats, power: Floats | None) -> Floats:
     squared error (Nagel et al. 2020, "Up or down?", section 3). None counts all inputs alike.
     """
     inputs = np.ones(weight.shape[1]) if power is None else power
-    largest = np.abs(weight).max(axis=1) / 127
-    best, least = largest, np.full(len(weight), np.inf)
+    largest: Floats = np.abs(weight).max(axis=1) / 127
+    best, least = largest.copy(), np.full(len(weight), np.inf)
     for clip in CLIPS:
         scale = np.where(largest > 0, largest * clip, 1.0)
         whole = np.clip(np.round(weight / scale[:, None]), -127, 127)

@@ -1,7 +1,7 @@
 """Seeded weights as unkind to a quantizer as trained ones: heavy tails and outlier channels.
 
 Trained vision transformers have LayerNorm channels many times larger than their neighbours (FQ-ViT,
-Lin et al. 2022, section 3.2; RepQ-ViT, Li et al. 2023, figure 1) and heavy-tailed weights. The
+Lin et al. 2022; RepQ-ViT, Li et al. 2023) and heavy-tailed weights. The
 seeded models of the zoo have neither, so ranges are easy for them.
 """
 

@@ -2,11 +2,11 @@
 
 A tensor has one scale, so a few large channels leave few levels to the others. Here channel j of
 a LayerNorm's result becomes ``(x_j - m_j) / r_j``: gamma and beta take the division, the columns
-of the next weights the factor, their bias the offset (RepQ-ViT, Li et al. 2023, section 3.2). How
+of the next weights the factor, their bias the offset (RepQ-ViT, Li et al. 2023). How
 much of the spread is moved into weights is chosen a tensor by an estimate of the noise, over
-``r = c^a / w^b`` (SmoothQuant, Xiao et al. 2023, section 4 has a = 1 - b). Values of attention
+``r = c^a / w^b`` (SmoothQuant, Xiao et al. 2023, has a = 1 - b). Values of attention
 are equalized against the output projection in the same way, queries against keys in closed form
-(Nagel et al. 2019, section 4.1). The integer machine does not notice.
+(Nagel et al. 2019, cross-layer equalization). The integer machine does not notice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ranges of a block's sites chosen together, by the error of the block's result.
 
-BRECQ (Li et al. 2021, sections 3.2 and 3.3): the loss of the network is approached by the squared
+BRECQ (Li et al. 2021): the loss of the network is approached by the squared
 error of a block's result, weighted by the squared gradient of the loss there (the diagonal of the
-Fisher matrix). Q-HyViT (Lee et al. 2023, section 4) searches the scales of a block's layers
+Fisher matrix). Q-HyViT (Lee et al. 2023) searches the scales of a block's layers
 jointly by it. Here sites take their turns, and a factor on a range is kept only if the error
 falls. The loss is the cross-entropy with the float model's own answers: no labels are needed.
 """

@@ -14,7 +14,7 @@ def best_weight_scale(weight: Floats, power: Floats | None) -> Floats:
     """[N, K] -> scale [N]: the clip of each channel with the least ``sum_j p_j (w - q(w))^2``.
 
     `power` [K] is the mean square of each input: the diagonal of the Hessian of the layer's
-    squared error (Nagel et al. 2020, "Up or down?", section 3). None counts all inputs alike.
+    squared error (Nagel et al. 2020, "Up or down?"). None counts all inputs alike.
     """
     inputs = np.ones(weight.shape[1]) if power is None else power
     largest: Floats = np.abs(weight).max(axis=1) / 127

@@ -44,6 +44,13 @@ class ExpertKind(str, Enum):
     ternary = "ternary"
 
 
+class CalibrationMethod(str, Enum):
+    minmax = "minmax"
+    percentile = "percentile"
+    mse = "mse"
+    reconstruct = "reconstruct"
+
+
 class Level(str, Enum):
     hls = "hls"
     rtl = "rtl"
@@ -67,6 +74,9 @@ Model = Annotated[
 Folder = Annotated[Path, typer.Argument(help="A project written by `run` or `generate`.")]
 BoardName = Annotated[str, typer.Option("--board", help="Board name, or path of a .toml file.")]
 Kind = Annotated[ExpertKind, typer.Option("--experts", help="Number format of routed experts.")]
+Method = Annotated[
+    CalibrationMethod, typer.Option("--calibration", help="How ranges of activations are found.")
+]
 ImageFile = Annotated[
     str | None,
     typer.Option(
@@ -125,6 +135,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     board: BoardName = "zcu102",
     experts: Kind = ExpertKind.int8,
+    calibration: Method = CalibrationMethod.minmax,
     images: ImageFile = None,
     count: Count = None,
     rtl_images: Annotated[
@@ -144,7 +155,9 @@ def run(
     from hwmoe.report.summary import print_summary
 
     rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout)
-    options = RunOptions(model, board, experts.value, images, count, rtl_images, rtl)
+    options = RunOptions(
+        model, board, experts.value, images, count, rtl_images, rtl, method=calibration.value
+    )
     with Bars() as bars:
         report = run_flow(options, out, bars.update)
 
@@ -161,15 +174,20 @@ def quantize(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="File to write (.safetensors).")],
     experts: Kind = ExpertKind.int8,
+    calibration: Method = CalibrationMethod.minmax,
     images: ImageFile = None,
-    percentile: Annotated[float, typer.Option(min=90, max=100, help="100 is min-max.")] = 100.0,
+    percentile: Annotated[
+        float, typer.Option(min=90, max=100, help="Of magnitudes; below 100 chooses `percentile`.")
+    ] = 100.0,
     as_json: AsJson = False,
 ) -> None:
     """Calibrate on images and write the quantized model."""
     from hwmoe.flow.verbs import quantize_file
 
     with Bars() as bars:
-        result = quantize_file(model, out, experts.value, images, percentile, bars.update)
+        result = quantize_file(
+            model, out, experts.value, images, percentile, bars.update, calibration.value
+        )
     finish(
         result, as_json, lambda console: console.print(f"{out}: {result['says']}", soft_wrap=True)
     )

@@ -31,6 +31,7 @@ from hwmoe.quant.calibrate import Progress, check_images, no_progress
 from hwmoe.quant.compare import Evaluation, evaluate
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
+from hwmoe.quant.ranges import Calibration
 from hwmoe.sim.csim import ALL_IMAGES, CSim
 from hwmoe.sim.hls import HlsRun, run_hls, simulate_hls, traced_tensors
 from hwmoe.vendor.files import with_vendor_files
@@ -45,6 +46,7 @@ def convert(
     experts: Experts = "int8",
     accelerator: AcceleratorConfig | None = None,
     progress: Progress = no_progress,
+    calibration: Calibration = "minmax",
 ) -> HardwareModel:
     """Quantize `model` (or what a zoo name or path means) and plan it for a board.
 
@@ -54,7 +56,9 @@ def convert(
     source = model if isinstance(model, str) else model.config.name
     network = load_model(model) if isinstance(model, str) else model
     target = load_board(board) if isinstance(board, str) else board
-    quantized = quantize(network.eval(), images, experts, progress=progress)
+    quantized = quantize(
+        network.eval(), images, experts, progress=progress, calibration=calibration
+    )
     return generate(quantized, target, source, accelerator)
 
 

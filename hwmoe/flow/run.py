@@ -21,6 +21,8 @@ from hwmoe.quant.calibrate import Progress, no_progress
 from hwmoe.quant.compare import Evaluation
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts
+from hwmoe.quant.ranges import Calibration
+from hwmoe.quant.sensitivity import sensitivities
 from hwmoe.report.data import Report, build_report
 from hwmoe.report.html import Pictures, write_html
 
@@ -38,6 +40,7 @@ class RunOptions:
     rtl_images: int | None = None
     rtl: RtlOptions = AS_THE_BOARD
     calibration: int = 256
+    method: Calibration = "minmax"
     seed: int = 0
 
 
@@ -73,13 +76,20 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
         images = pick_images(model, options.images, options.max_images, options.seed)
         with clock.time("quantize"):
             calibration = images.calibration[: options.calibration]
-            quantized = quantize(model, calibration, options.experts, progress=progress)
+            quantized = quantize(
+                model,
+                calibration,
+                options.experts,
+                progress=progress,
+                calibration=options.method,
+            )
         with clock.time("generate"):
             hardware = generate(quantized, board, options.source)
             hardware.project.write(stage)
             hardware.folder = stage
         with clock.time("compare"):
             evaluations = hardware.compare(model, images.test, images.labels, progress)
+            rounded = sensitivities(model, quantized, images.test, progress)
         with clock.time("hls"):
             hls = hardware.check_hls(images.test, progress)
         with clock.time("rtl"):
@@ -95,6 +105,7 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
             rtl.whole,
             rtl.cycles(hardware.project),
             clock.seconds,
+            rounded,
         )
         write_json(stage / "report.json", report)
         pictures = make_pictures(hardware, images, evaluations[0])

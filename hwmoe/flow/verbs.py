@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hwmoe.plan.program import Program
 from hwmoe.quant.calibrate import Progress
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
+from hwmoe.quant.ranges import Calibration
 from hwmoe.report.cycles import cycles_section
 from hwmoe.report.data import (
     accuracy_sections,
@@ -37,7 +38,13 @@ CALIBRATION_IMAGES = 256
 
 
 def quantize_file(
-    source: str, out: Path, experts: Experts, images: str | None, percentile: float, say: Progress
+    source: str,
+    out: Path,
+    experts: Experts,
+    images: str | None,
+    percentile: float,
+    say: Progress,
+    method: Calibration = "minmax",
 ) -> Result:
     """`hwmoe quantize`."""
     if out.is_dir():
@@ -47,7 +54,7 @@ def quantize_file(
     model = load_model(source).eval()
     found = images_for(model.config, images)
     calibration = found.calibration[:CALIBRATION_IMAGES]
-    quantized = quantize(model, calibration, experts, percentile, say)
+    quantized = quantize(model, calibration, experts, percentile, say, method)
     quantized.save(out)
     parameters = sum(p.numel() for p in model.parameters())
     return {
@@ -55,6 +62,7 @@ def quantize_file(
         "says": str(quantized),
         "experts": experts,
         "calibration": quantized.calibration,
+        "ranges_chosen": [asdict(choice) for choice in quantized.choices],
         "model": model_section(quantized, parameters),
     }
 

@@ -12,6 +12,7 @@ import torch
 from hwmoe.errors import HwmoeError
 from hwmoe.model.config import ModelConfig
 from hwmoe.model.vit import MoEViT
+from hwmoe.quant.statistics import Channels, Histogram
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total)."""
@@ -21,12 +22,30 @@ def no_progress(what: str, done: int, total: int) -> None:
     """The default: say nothing."""
 
 
+NARROW = ("input", "norm1", "q", "k", "v", "attn", "norm2", "fc1", "gelu", "norm")
+"""Last parts of the names of int8 sites; the others are int16."""
+BY_CHANNEL = ("norm1", "norm2", "norm", "q", "k", "v", "attn", "gelu")
+
+
+def narrow(site: str) -> bool:
+    """Whether the numbers of a site are int8."""
+    return site.rpartition(".")[2] in NARROW
+
+
 @dataclass
 class Ranges:
-    """Largest magnitude seen at each site: a float, or float64 [D] a channel for qkv thirds."""
+    """The range of each site, and what was seen there.
+
+    limits: largest magnitude (or percentile); largest: largest magnitude; histograms: of every
+    site; channels: of sites whose channels matter, by their last axis, if `by_channel`.
+    """
 
     percentile: float
+    by_channel: bool = False
     limits: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    channels: dict[str, Channels] = field(default_factory=dict)
 
     def see(self, site: str, values: npt.NDArray[np.float32]) -> None:
         if not values.size:
@@ -37,6 +56,11 @@ class Ranges:
         else:
             limit = float(np.percentile(magnitude, self.percentile))
         self.limits[site] = max(self.limits.get(site, 0.0), limit)
+        self.largest[site] = max(self.largest.get(site, 0.0), float(magnitude.max()))
+        if narrow(site):
+            self.histograms.setdefault(site, Histogram()).see(values)
+        if self.by_channel and site.rpartition(".")[2] in BY_CHANNEL:
+            self.channels.setdefault(site, Channels.of(values.shape[-1])).see(values)
 
     def limit(self, site: str) -> float:
         """The range of `site`; a site that was always zero gets 1, so that scales stay finite."""
@@ -76,10 +100,11 @@ def calibrate(
     images: npt.NDArray[np.float32],
     percentile: float = 100.0,
     progress: Progress = no_progress,
+    by_channel: bool = False,
 ) -> Ranges:
     """Run all tasks over raw-pixel images [N, C, H, W]; the larger range of the tasks counts."""
     check_images(model.config, images)
-    ranges = Ranges(percentile)
+    ranges = Ranges(percentile, by_channel)
     ranges.see("input", normalised(model, images))
     batch = batch_size(model.config)
     starts = range(0, len(images), batch)

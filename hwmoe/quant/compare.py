@@ -60,6 +60,9 @@ def compare_layers(
         if scale is None or name not in floats:
             continue
         found = values.reshape(-1, values.shape[-1]) * scale
+        if name in model.folded:
+            factor, offset = model.folded[name]
+            found = found * factor + offset
         exact = floats[name].reshape(-1, values.shape[-1])
         if ".experts." in name:
             rows = f"{name.rpartition('.')[0]}.rows"
@@ -155,7 +158,8 @@ def _largest(trace: Trace) -> dict[str, int]:
 
 
 class _Load:
-    """Tokens an expert in each MoE layer, and how often both routings choose the same set."""
+    """Tokens an expert in each MoE layer, and how often both routings choose the same set,
+    and the same first."""
 
     def __init__(self, model: QuantizedModel) -> None:
         self.layers = model.config.moe_layers
@@ -163,6 +167,7 @@ class _Load:
         zeros = np.zeros(self.experts, np.int64)
         self.counts = {layer: [zeros.copy(), zeros.copy()] for layer in self.layers}
         self.same = dict.fromkeys(self.layers, 0)
+        self.first = dict.fromkeys(self.layers, 0)
         self.tokens = dict.fromkeys(self.layers, 0)
 
     def add(self, integers: Trace, floats: Mapping[str, Floats]) -> None:
@@ -174,6 +179,7 @@ class _Load:
                 counts += np.bincount(chosen.reshape(-1), minlength=self.experts)
             same = (np.sort(ours, -1) == np.sort(theirs, -1)).all(-1)
             self.same[layer] += int(same.sum())
+            self.first[layer] += int((ours[..., 0] == theirs[..., 0]).sum())
             self.tokens[layer] += same.size
 
     def result(self) -> dict[str, dict[str, Any]]:
@@ -182,6 +188,7 @@ class _Load:
                 "integer": self.counts[layer][0].tolist(),
                 "float": self.counts[layer][1].tolist(),
                 "routing_agreement": self.same[layer] / self.tokens[layer],
+                "first_agreement": self.first[layer] / self.tokens[layer],
             }
             for layer in self.layers
         }

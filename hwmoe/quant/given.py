@@ -16,12 +16,12 @@ ON_GRID = 1e-2
 """Steps that a weight may lie beside its grid: rounding is far below, training far above."""
 
 
-def use_given_ranges(ranges: Ranges, scales: Mapping[str, Tensor]) -> int:
-    """Set the range of every activation that has a scale; how many have."""
+def use_given_ranges(ranges: Ranges, scales: Mapping[str, Tensor]) -> set[str]:
+    """Set the range of every activation that has a scale; which have."""
     sites = [site for site in ranges.limits if site in scales and scales[site].numel() == 1]
     for site in sites:
         ranges.limits[site] = float(scales[site]) * 127
-    return len(sites)
+    return set(sites)
 
 
 def given_weight_scale(weight: Floats, scale: Floats | None) -> Floats | None:

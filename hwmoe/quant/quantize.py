@@ -13,16 +13,27 @@ from hwmoe.errors import HwmoeError
 from hwmoe.model.vit import MoEViT
 from hwmoe.quant import numerics
 from hwmoe.quant.calibrate import Progress, Ranges, calibrate, no_progress
+from hwmoe.quant.equalize import equalize
 from hwmoe.quant.given import given_weight_scale, use_given_ranges
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 from hwmoe.quant.quantized import Experts, Params, QuantizedModel
+from hwmoe.quant.ranges import Calibration, choose_ranges, explain
+from hwmoe.quant.reconstruct import reconstruct
 from hwmoe.quant.ternary import fake_ternary, ternarize
+from hwmoe.quant.weight_scale import best_weight_scale
 
 Floats = npt.NDArray[np.float64]
 
 RESIDUAL_HEADROOM = 1.25
 """int16 has room: the residual stream may grow this much over what calibration saw."""
 
+
+HOW: dict[Calibration, str] = {
+    "minmax": "min-max",
+    "percentile": "percentile {percentile:g}",
+    "mse": "least squared error, channels equalized,",
+    "reconstruct": "block reconstruction, channels equalized,",
+}
 
 LAST_INDEX = 255.0
 """A ratio at which a distance of 1 reaches the end of an exponential table: larger ones do no
@@ -33,32 +44,54 @@ TINY = 1e-12
 """A weight scale above zero, for channels that are zero altogether."""
 
 
+USUAL_PERCENTILE = 99.9
+
+
 def quantize(
     model: MoEViT,
     images: npt.NDArray[np.float32],
     experts: Experts = "int8",
     percentile: float = 100.0,
     progress: Progress = no_progress,
+    calibration: Calibration = "minmax",
 ) -> QuantizedModel:
     """Calibrate on raw-pixel images [N, C, H, W] and quantize weights and constants.
 
-    int8 everywhere (per output channel); routed experts ternary or int8. `percentile` < 100
-    clips the ranges of int8 activations. Scales that came with the model (``given_scales``) take
-    the place of calibrated ones. Raises `HwmoeError` for unusable images.
+    int8 everywhere (per output channel); routed experts ternary or int8. `calibration` is one of
+    docs/quantization.md; a `percentile` < 100 asks for that one. Scales that came with the model
+    (``given_scales``) take the place of calibrated ones. Raises `HwmoeError` for unusable images.
     """
+    if percentile < 100 and calibration == "minmax":
+        calibration = "percentile"
+    elif percentile >= 100 and calibration == "percentile":
+        percentile = USUAL_PERCENTILE
+    elif percentile < 100 and calibration != "percentile":
+        raise HwmoeError(f"a percentile has no meaning for {calibration!r}; leave one of them out")
+    searched = calibration in ("mse", "reconstruct")
     # Ranges have to be those of the model that will run: with ternary experts, if so chosen.
     before = model.expert_transform
     model.expert_transform = fake_ternary if experts == "ternary" else None
     try:
-        ranges = calibrate(model, images, percentile, progress=progress)
+        folded: dict[str, Floats] = {}
+        changed = model
+        ranges = calibrate(model, images, percentile, progress, by_channel=searched)
+        # Weights with scales of their own are on a grid that factors would take them off.
+        if searched and not model.given_scales:
+            equal = equalize(model, ranges.channels, keep_experts=experts == "ternary")
+            changed, folded = equal.model, equal.folded
+            ranges = calibrate(changed, images, percentile, progress, by_channel=True)
+        given = use_given_ranges(ranges, model.given_scales)
+        choose_ranges(ranges, calibration, given)
+        moved: set[str] = set()
+        if calibration == "reconstruct":
+            moved = reconstruct(changed, images, ranges, given, experts == "ternary", progress)
     finally:
         model.expert_transform = before
-    given = use_given_ranges(ranges, model.given_scales)
-    build = _Builder(model, ranges, experts)
+    build = _Builder(changed, ranges, experts)
     build.all()
-    how = "min-max" if percentile >= 100 else f"percentile {percentile:g}"
+    how = HOW[calibration].format(percentile=percentile)
     if given:
-        how = f"{given} scales that came with the model, else {how}"
+        how = f"{len(given)} scales that came with the model, else {how}"
     return QuantizedModel(
         model.config,
         experts,
@@ -66,6 +99,8 @@ def quantize(
         build.position,
         build.scales,
         f"{how} over {len(images)} images",
+        explain(ranges, calibration, given, moved),
+        folded,
     )
 
 
@@ -75,11 +110,13 @@ def quantize_weights(
     scale_in: float,
     ternary: bool,
     given: Floats | None = None,
+    power: Floats | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], Floats]:
     """[N, K], [N] -> integer weights, biases and the weight scale of each output channel.
 
-    Weights on the grid of the ``given`` scales [N] keep them. A channel's scale is enlarged where
-    its bias would leave the accumulator (section 1).
+    Weights on the grid of the ``given`` scales [N] keep them; with the mean square of each input,
+    ``power`` [K], int8 scales are searched, else the largest weight is 127. A channel's scale is
+    enlarged where its bias would leave the accumulator (section 1).
     """
     # At this scale the exact quotients keep the bound; what rounding may add is taken off.
     room = numerics.ACCUMULATOR_LIMIT - 64 * weight.shape[1] - 2
@@ -98,7 +135,12 @@ def quantize_weights(
         whole = np.where(large[:, None], rounded, whole)
     else:
         own = given_weight_scale(weight, given)
-        scale = np.abs(weight).max(axis=1) / 127 if own is None else own
+        if own is not None:
+            scale = own
+        elif power is not None:
+            scale = best_weight_scale(weight, power)
+        else:
+            scale = np.abs(weight).max(axis=1) / 127
         scale = np.where(dead, dead_scale, scale)
         scale = np.maximum(scale, floor)
         whole = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
@@ -184,6 +226,16 @@ class _Builder:
         scale = self.model.given_scales.get(name)
         return None if scale is None else scale.numpy().astype(np.float64)
 
+    def power(self, op: str) -> Floats | None:
+        """Mean square of each input of a linear operation, where calibration kept it."""
+        layer, _, last = op.rpartition(".")
+        layer = layer.partition(".experts.")[0]
+        block = ".".join(op.split(".")[:2])
+        known = {"qkv": f"{block}.norm1", "proj": f"{block}.attn", "fc2": f"{layer}.gelu"}
+        source = known.get(last, f"{block}.norm2" if op.startswith("blocks.") else "norm")
+        seen = self.ranges.channels.get(source)
+        return None if seen is None or op == "patch_embed" else seen.power
+
     def store(
         self,
         op: str,
@@ -197,7 +249,10 @@ class _Builder:
         given: Floats | None = None,
     ) -> None:
         try:
-            whole, whole_bias, scale = quantize_weights(weight, bias, scale_in, ternary, given)
+            power = self.power(op)
+            whole, whole_bias, scale = quantize_weights(
+                weight, bias, scale_in, ternary, given, power
+            )
         except HwmoeError as error:
             raise HwmoeError(f"{op}: {error}") from None
         ratios = scale_in * scale / scale_out

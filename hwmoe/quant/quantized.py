@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,9 +19,22 @@ from hwmoe.quant import numerics
 from hwmoe.quant.kernels import AttentionParams, GateParams, LinearParams, NormParams
 
 Experts = Literal["int8", "ternary"]
+FOLDED = "folded/"
+"""Before the names of `QuantizedModel.folded` in a file."""
 Params = LinearParams | AttentionParams | NormParams | GateParams
 P = TypeVar("P", LinearParams, AttentionParams, NormParams, GateParams)
 PARAM_TYPES = {c.__name__: c for c in (LinearParams, AttentionParams, NormParams, GateParams)}
+
+
+@dataclass(frozen=True)
+class RangeChoice:
+    """The range of an int8 site and why: largest magnitude seen, SQNR of rounding alone (dB)."""
+
+    site: str
+    limit: float
+    largest: float
+    sqnr_db: float | None
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +43,9 @@ class QuantizedModel:
 
     ops: constants of each operation by name; position: int16 [tokens, D], the residual stream's
     start; scales: for each traced tensor the value of one step (float, or float64 a channel);
-    calibration: how the ranges were found, in words.
+    calibration: how the ranges were found, in words; choices: the same for each int8 site;
+    folded: channels that were equalized (`hwmoe.quant.equalize`), by traced name float64 [2, D],
+    factor and offset that lead back to the float model's.
     """
 
     config: ModelConfig
@@ -39,6 +54,8 @@ class QuantizedModel:
     position: npt.NDArray[np.int16]
     scales: dict[str, float | npt.NDArray[np.float64]]
     calibration: str
+    choices: tuple[RangeChoice, ...] = ()
+    folded: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         stored = sum(p.weight.size for p in self.ops.values() if isinstance(p, LinearParams))
@@ -86,15 +103,16 @@ class QuantizedModel:
     def save(self, path: Path) -> None:
         """Write one safetensors file, beside and then renamed."""
         tensors: dict[str, npt.NDArray[Any]] = {"position": self.position}
+        tensors |= {f"{FOLDED}{name}": value for name, value in self.folded.items()}
         plain: dict[str, dict[str, Any]] = {}
         for name, params in self.ops.items():
             entry: dict[str, Any] = {"kind": type(params).__name__}
-            for field in fields(params):
-                value = getattr(params, field.name)
+            for part in fields(params):
+                value = getattr(params, part.name)
                 if isinstance(value, np.ndarray):
-                    tensors[f"{name}:{field.name}"] = np.ascontiguousarray(value)
+                    tensors[f"{name}:{part.name}"] = np.ascontiguousarray(value)
                 else:
-                    entry[field.name] = value
+                    entry[part.name] = value
             plain[name] = entry
         scales = {name: np.asarray(value).tolist() for name, value in self.scales.items()}
         meta = {
@@ -103,6 +121,7 @@ class QuantizedModel:
             "hwmoe.config": self.config.model_dump_json(),
             "hwmoe.experts": self.experts,
             "hwmoe.calibration": self.calibration,
+            "hwmoe.choices": json.dumps([asdict(choice) for choice in self.choices]),
             "hwmoe.ops": json.dumps(plain),
             "hwmoe.scales": json.dumps(scales),
         }
@@ -149,4 +168,12 @@ class QuantizedModel:
         }
         experts: Experts = "ternary" if meta["hwmoe.experts"] == "ternary" else "int8"
         config = ModelConfig.model_validate_json(meta["hwmoe.config"])
-        return cls(config, experts, ops, tensors["position"], scales, meta["hwmoe.calibration"])
+        # Files of earlier releases have no choices.
+        choices = tuple(RangeChoice(**row) for row in json.loads(meta.get("hwmoe.choices", "[]")))
+        folded = {
+            name.removeprefix(FOLDED): value
+            for name, value in tensors.items()
+            if name.startswith(FOLDED)
+        }
+        says = meta["hwmoe.calibration"]
+        return cls(config, experts, ops, tensors["position"], scales, says, choices, folded)

@@ -15,6 +15,7 @@ from hwmoe.plan.packing import stored_bytes
 from hwmoe.quant.compare import Evaluation
 from hwmoe.quant.kernels import LinearParams
 from hwmoe.quant.quantized import QuantizedModel
+from hwmoe.quant.sensitivity import Sensitivity
 from hwmoe.sim.hls import HlsRun
 from hwmoe.sim.whole_model import WholeRun
 
@@ -124,6 +125,7 @@ def build_report(
     rtl: WholeRun | None,
     cycles: Report,
     seconds: Mapping[str, float],
+    sensitivity: Sequence[Sensitivity] = (),
 ) -> Report:
     """The whole of report.json."""
     board, model = project.board, project.model
@@ -139,6 +141,8 @@ def build_report(
             "calibration": model.calibration,
             "expert_bytes": expert_bytes(model),
         },
+        "ranges_chosen": [asdict(choice) for choice in model.choices],
+        "sensitivity": [asdict(row) for row in sensitivity],
         "accelerator": project.program.accelerator.model_dump(exclude_none=True),
         "bit_exact": verdict,
         "checks": {"hls_csim": hls_check(hls), "rtl": rtl_check(rtl)},

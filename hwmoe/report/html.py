@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hwmoe.report import plots
+from hwmoe.report.experts import experts_view
 from hwmoe.report.html_cycles import View, cycle_tiles, cycles_view, tile
 from hwmoe.report.plots import Pictures
 from hwmoe.report.summary import (
@@ -224,7 +225,11 @@ def _configuration(report: Report) -> list[View]:
 
 
 def _context(report: Report, pictures: Pictures) -> View:
-    load = [_load_task(task, layers) for task, layers in report["expert_load"].items() if layers]
+    load = [
+        {**_load_task(task, layers), **experts_view(report, index, task)}
+        for index, (task, layers) in enumerate(report["expert_load"].items())
+        if layers
+    ]
     return {
         "report": report,
         "verdict": verdict(report),
@@ -232,6 +237,7 @@ def _context(report: Report, pictures: Pictures) -> View:
         "accuracy": _accuracy(report),
         "layers": _layers(report),
         "ranges": _ranges(report),
+        "chosen": report.get("ranges_chosen") or [],
         "saturation": _saturation(report),
         "load": load,
         "maps": plots.attention_maps(pictures),

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hwmoe.report.routing import experts_text
+
 Report = dict[str, Any]  # report.json
 
 STAGES = {"hls_csim": "HLS C simulation", "rtl": "RTL simulation"}
@@ -223,6 +225,12 @@ def _checks(found: Verdict) -> Table:
     return table
 
 
+def _experts(report: Report) -> list[Text | Table]:
+    """One line about dead experts and routing; nothing for a model without experts."""
+    text = experts_text(report)
+    return [] if text is None else [Text(f"Experts          {text}")]
+
+
 def print_summary(report: Report, console: Console) -> None:
     """The result of one run in at most 100 columns; every state is a word, not only a colour."""
     found = verdict(report)
@@ -239,6 +247,7 @@ def print_summary(report: Report, console: Console) -> None:
         Text(),
         *cycle_parts(report["cycles"], board["clock_mhz"]),
         Text(f"Saturation       {saturation_text(report)}"),
+        *_experts(report),
         Text(f"Time             {seconds_text(report)}"),
         Text("Cycles are simulated, the clock is an assumption; no bitstream was built."),
     ]

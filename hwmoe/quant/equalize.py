@@ -15,13 +15,14 @@ import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hwmoe.model.vit import MoEViT
+from hwmoe.model.vit import Block, MoEViT
 from hwmoe.quant.statistics import Channels
 
 Floats = npt.NDArray[np.float64]
@@ -75,18 +76,18 @@ def equalize(model: MoEViT, seen: Mapping[str, Channels], keep_experts: bool) ->
     new = copy.deepcopy(model)
     folded: dict[str, Floats] = {}
     with torch.no_grad():
-        for layer, block in enumerate(new.blocks):
+        for layer, block in enumerate(cast("list[Block]", new.blocks)):
             name = f"blocks.{layer}"
             _attention(block, name, seen, folded)
             _norm(block.norm1, f"{name}.norm1", [block.qkv], [], seen, folded)
             if not block.is_moe:
                 _norm(block.norm2, f"{name}.norm2", [block.mlp.fc1], [], seen, folded)
             elif not keep_experts:
-                plain = [block.moe.fc1.weight, block.moe.gate]
+                plain: list[Tensor] = [block.moe.fc1.weight, block.moe.gate]
                 if block.moe.shared is not None:
                     plain.append(block.moe.shared.fc1.weight)
                 _norm(block.norm2, f"{name}.norm2", [], plain, seen, folded)
-        _norm(new.norm, "norm", list(new.heads), [], seen, folded)
+        _norm(new.norm, "norm", list(cast("list[nn.Linear]", new.heads)), [], seen, folded)
     return Equalized(new, folded)
 
 
@@ -99,9 +100,9 @@ def _tensor(value: Floats) -> Tensor:
 
 
 def _norm(
-    norm: torch.nn.LayerNorm,
+    norm: nn.LayerNorm,
     name: str,
-    linears: Sequence[torch.nn.Linear],
+    linears: Sequence[nn.Linear],
     plain: Sequence[Tensor],
     seen: Mapping[str, Channels],
     folded: dict[str, Floats],
@@ -114,17 +115,16 @@ def _norm(
     stacked = np.concatenate([_array(w).reshape(-1, w.shape[-1]) for w in weights])
     factors = best_factors(spread, channels.power, stacked)
     for linear in linears:
-        linear.bias += _tensor(_array(linear.weight) @ offset)
+        linear.bias.add_(_tensor(_array(linear.weight) @ offset))
     for weight in weights:
-        weight *= _tensor(factors)
-    norm.weight /= _tensor(factors)
-    norm.bias -= _tensor(offset)
-    norm.bias /= _tensor(factors)
+        weight.mul_(_tensor(factors))
+    norm.weight.div_(_tensor(factors))
+    norm.bias.sub_(_tensor(offset)).div_(_tensor(factors))
     folded[name] = np.stack([factors, offset])
 
 
 def _attention(
-    block: torch.nn.Module, name: str, seen: Mapping[str, Channels], folded: dict[str, Floats]
+    block: Block, name: str, seen: Mapping[str, Channels], folded: dict[str, Floats]
 ) -> None:
     """Queries against keys, values against the output projection."""
     q, k = (np.maximum(seen[f"{name}.{part}"].magnitude, 1e-9) for part in "qk")
@@ -132,8 +132,8 @@ def _attention(
     attn = seen[f"{name}.attn"]
     value = best_factors(attn.magnitude, attn.power, _array(block.proj.weight))
     factors = np.concatenate([balance, 1 / balance, value])
-    block.qkv.weight /= _tensor(factors)[:, None]
-    block.qkv.bias /= _tensor(factors)
-    block.proj.weight *= _tensor(value)
+    block.qkv.weight.div_(_tensor(factors)[:, None])
+    block.qkv.bias.div_(_tensor(factors))
+    block.proj.weight.mul_(_tensor(value))
     folded[f"{name}.qkv"] = np.stack([factors, np.zeros_like(factors)])
     folded[f"{name}.attn"] = np.stack([value, np.zeros_like(value)])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hwmoe.model.vit import Block, MoE, MoEViT, Tracer
+from hwmoe.model.vit import Block, FeedForward, MoE, MoEViT, Tracer
 from hwmoe.quant.calibrate import Progress, Ranges
 from hwmoe.quant.ternary import fake_ternary
 from hwmoe.quant.weight_scale import best_weight_scale
@@ -119,7 +119,7 @@ class _RoundedBlock:
         if block.moe.shared is not None:
             self._feed(f"{experts}.shared", block.moe.shared, power["norm2"])
 
-    def _feed(self, name: str, layer: torch.nn.Module, power: npt.NDArray[np.float64]) -> None:
+    def _feed(self, name: str, layer: FeedForward | MoE, power: npt.NDArray[np.float64]) -> None:
         gelu = self.ranges.channels[f"{name}.gelu"].power
         self.feed[name] = (
             _rounded_weight(layer.fc1.weight, power),

@@ -27,12 +27,13 @@ LIMITS = (
 )
 PARTS = (
     "hwmoe_linear",
+    "hwmoe_expert",
     "hwmoe_attention",
     "hwmoe_layernorm",
     "hwmoe_gate",
     "hwmoe_fetch",
 )
-"""Large modules that are synthesized by themselves."""
+"""Large modules that are synthesized by themselves, where a machine has them."""
 
 
 def synthesize_project(
@@ -44,16 +45,17 @@ def synthesize_project(
     """
     project = Project.load(folder)
     check_family(project.board)
-    runs = len(PARTS) + 1
+    sources, work = project.rtl_sources(folder), folder / KEPT / "synth"
+    parts = [part for part in PARTS if part in {path.stem for path in sources}]
+    runs = len(parts) + 1
 
     def done(count: int, _: int) -> None:
         progress("synthesis", count, runs)
 
     progress("synthesis", 0, runs)
-    sources, work = project.rtl_sources(folder), folder / KEPT / "synth"
     uram = project.board.resources.uram > 0
     try:
-        found = synthesize_parts(sources, TOP, PARTS, work, timeout, uram, done)
+        found = synthesize_parts(sources, TOP, parts, work, timeout, uram, done)
     except HwmoeError as error:
         if "did not finish" in str(error):
             raise HwmoeError(

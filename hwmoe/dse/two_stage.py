@@ -1,0 +1,96 @@
+"""The two-stage search that UbiMoE describes (arXiv 2502.05602): genetic, then binary.
+
+For every split (word width, images in flight) a genetic algorithm varies the attention block; an
+individual is judged with the best linear kernel that the rest of the budget allows. A binary
+search then shrinks the linear kernel to the bound that the attention block sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+import optuna
+
+from hwmoe.dse.backs import Found, Split
+
+POPULATION, GENERATIONS = 12, 5
+WORST = 1e30  # of an individual that does not fit
+TIE = 1e-3
+SLACK = 0.005  # of the speed, given for a smaller linear kernel
+
+Say = Callable[[int, int], None]
+Genes = tuple[int, int, int]  # numbers of rows, heads and norm lanes of a front
+
+
+def value_of(found: Found | None, smallest: bool) -> float:
+    """What is minimized; of two that are as fast, the smaller one."""
+    if found is None:
+        return WORST
+    return found.size if smallest else found.cycles * (1 + TIE * found.size)
+
+
+def two_stage(
+    splits: Sequence[Split], seed: int, storage: str | None, name: str, say: Say
+) -> list[Found]:
+    """The best machine of each split that could be the best of all, best first.
+
+    `storage`: an Optuna URL; the studies there, called after `name`, are gone on with.
+    """
+    smallest = bool(splits) and splits[0].goal.kind == "size"
+    in_order = splits if smallest else sorted(splits, key=lambda split: split.floor())
+    found: list[Found] = []
+    best = WORST
+    for number, split in enumerate(in_order):
+        say(number, len(in_order))
+        if smallest or split.floor() < best:
+            own = _genetic(split, seed, storage, f"{name}-{split.space.t_in}-{split.stages}")
+            if own:
+                found.append(split.shrunk(own, SLACK))
+                best = min(best, value_of(own, smallest))
+    say(len(in_order), len(in_order))
+    return sorted(found, key=lambda f: value_of(f, smallest))
+
+
+def _genetic(split: Split, seed: int, storage: str | None, name: str) -> Found | None:
+    """First stage. A trial's draw depends on the seed and the trials before it: a study that was
+    stopped and is gone on with makes the same trials as one that was not."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    axes = split.space.front_axes
+    memo: dict[Genes, Found | None] = {}
+
+    def value(genes: Genes) -> float:
+        if genes not in memo:
+            memo[genes] = split.best(split.space.front(*genes))
+        return value_of(memo[genes], split.goal.kind == "size")
+
+    def judge(trial: optuna.Trial) -> float:
+        rows, heads, norm = (trial.suggest_int(k, 0, n - 1) for k, n in axes.items())
+        return value((rows, heads, norm))
+
+    study = optuna.create_study(study_name=name, storage=storage, load_if_exists=bool(storage))
+    complete = (optuna.trial.TrialState.COMPLETE,)
+    done = len(study.get_trials(deepcopy=False, states=complete))
+    for number in range(done, POPULATION * GENERATIONS):
+        own = int.from_bytes(sha256(f"{seed} {name} {number}".encode()).digest()[:4], "big")
+        study.sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=own)
+        study.optimize(judge, n_trials=1)
+    best = study.best_params
+    genes = _climbed(value, (best["rows"], best["heads"], best["norm"]), tuple(axes.values()))
+    value(genes)
+    return memo[genes]
+
+
+def _climbed(value: Callable[[Genes], float], genes: Genes, counts: Sequence[int]) -> Genes:
+    """From the best individual to the best of its neighbours, until none is better."""
+    while True:
+        near = [genes]
+        for axis, count in enumerate(counts):
+            for at in (genes[axis] - 1, genes[axis] + 1):
+                if 0 <= at < count:
+                    rows, heads, norm = (at if n == axis else g for n, g in enumerate(genes))
+                    near.append((rows, heads, norm))
+        best = min(near, key=value)
+        if best == genes:
+            return genes
+        genes = best

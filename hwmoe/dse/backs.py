@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,6 @@ class Split:
         self._slr_caps = self.caps * share if share < 1 else np.full(count, np.inf)
         if without in self.resources:
             self.caps[self.resources.index(without)] = np.inf
-            self._slr_caps[self.resources.index(without)] = np.inf
         backs = metrics.back(stages)
         self.smallest_back = backs[..., :count].reshape(-1, count).min(axis=0)
         fits = (backs[..., :count] <= self.caps).all(axis=-1) & self._in_one_slr()
@@ -117,20 +117,22 @@ class Split:
         heads = f"{front.rows} rows x {front.dim_lanes} lanes x {front.head_units}"
         return f"{linear}{expert}, attention {heads}, {found.stages} in flight"
 
+    def has(self, found: Found) -> bool:
+        return (found.t_in, found.stages) == (self.space.t_in, self.stages)
+
     def machine(self, found: Found) -> AcceleratorConfig:
         return self.space.machine(found.front, found.linear, found.expert, found.stages)
 
+    @cached_property
     def floor(self) -> float:
         """No machine of this split is estimated faster: the best back beside the best front."""
-        if not len(self.work):
-            return float("inf")
-        fronts = [self.metrics.front(f, self.stages)[0] for f in self._fastest_fronts()]
-        front = min(float(work_of(self.columns, f, self.stages)) for f in fronts)
-        return float(np.min(estimate(self.work + front, self.bounds["memory"], self.stages)))
+        front = work_of(self.columns, self.metrics.fastest_fronts, self.stages).min()
+        both = estimate(self.work + front, self.bounds["memory"], self.stages)
+        return float(both.min(initial=np.inf))
 
     def floors(self) -> dict[str, float]:
         """Least cycles of each engine and of the memory, by any machine of this split."""
-        fronts = np.array([self.metrics.front(f, self.stages)[0] for f in self._fastest_fronts()])
+        fronts = self.metrics.fastest_fronts
         least = {name: float(fronts[:, self.columns[name]].min()) for name in FRONT_ENGINES}
         return least | {name: float(c.min(initial=np.inf)) for name, c in self.bounds.items()}
 
@@ -153,11 +155,6 @@ class Split:
             getattr(cost, name) <= cap + TOLERANCE
             for name, cap in zip(self.resources, self.caps, strict=True)
         )
-
-    def _fastest_fronts(self) -> list[Front]:
-        space = self.space
-        lanes = space.norms[-1]
-        return [Front(rows, d, h, lanes) for rows in space.rows for d, h in space.heads]
 
     def _fitting(self, added: Floats) -> Mask:
         fits = np.ones(len(self.size), bool)

@@ -83,7 +83,7 @@ def refuse_rate(splits: Sequence[Split], board: Board, goal: Goal, model: str) -
     """No machine is fast enough: what each of its parts would need at least."""
     clock = board.clock_mhz * 1e6
     floors = {name: min(split.floors()[name] for split in splits) for name in (*ENGINES, "memory")}
-    fastest = min(split.floor() for split in splits)
+    fastest = min(split.floor for split in splits)
     allowed = goal.cycles(board)
     lines = [
         f"{name}: {cycles:,.0f} cycles an image at least, {clock / cycles:,.0f} images/s"

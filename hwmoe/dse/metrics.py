@@ -2,8 +2,10 @@
 
 A machine's resources and its engines' bounds are sums over its parts, so they are known for all
 machines from those of few: `cost_of` and `bounds_of` are asked where one part differs from a
-reference, and the differences are added by numpy. No formula is written twice. tests/dse compares
-sums with the formulas themselves; a plan that is chosen is asked again as a whole.
+reference, and the differences are added by numpy. No formula is written twice. Only where heads
+that are padded to the lanes are a model's widest tensor, a memory's size depends on two parts at
+once, and a sum can be off by an address bit. tests/dse compares sums with the formulas themselves;
+a plan that is chosen is asked again as a whole.
 """
 
 from __future__ import annotations
@@ -80,6 +82,7 @@ class Metrics:
         self.products = products_of(model)
         self._ports = dict(zip(space.linears, space.ports, strict=True))
         self._sized: dict[object, tuple[AcceleratorConfig, MachineSizes]] = {}
+        self._points: dict[object, Floats] = {}
         self._stage_cost: dict[object, Floats] = {}
         self._lanes: dict[object, Floats] = {}
         self._origin = Front(space.rows[0], *space.heads[0], space.norms[0])
@@ -87,6 +90,12 @@ class Metrics:
 
     def point(self, front: Front, linear: LinearConfig, expert: Expert, stages: int) -> Floats:
         """The formulas themselves for one machine: [columns]."""
+        asked = (front, linear, expert, stages)
+        if asked not in self._points:
+            self._points[asked] = self._asked(*asked)
+        return self._points[asked]
+
+    def _asked(self, front: Front, linear: LinearConfig, expert: Expert, stages: int) -> Floats:
         heads = (front.dim_lanes, front.head_units)
         key = (expert is not None, stages, heads)
         if key not in self._sized:
@@ -242,6 +251,18 @@ class Metrics:
         found = self._lanes[key] + rows
         found[:, self._front_bounds] += self._at()[self._front_bounds]
         return np.asarray(found)
+
+    @cached_property
+    def fastest_fronts(self) -> Floats:
+        """[fronts, columns] of bounds alone, of the fronts with the widest LayerNorm."""
+        space, found = self.space, []
+        for d, h in space.heads:
+            wide = self._at(dim_lanes=d, head_units=h, norm_lanes=space.norms[-1])
+            for rows in space.rows:
+                found.append(wide + self._rows[Front(rows, d, h, self._origin.norm_lanes)])
+        bounds = np.zeros((len(found), len(self.columns.names)))
+        bounds[:, self._front_bounds] = np.array(found)[:, self._front_bounds]
+        return bounds
 
     def least_front(self, stages: int) -> Floats:
         """Of the least attention block."""

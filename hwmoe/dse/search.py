@@ -78,8 +78,7 @@ class Result:
         return self.plans[0]
 
     def split_of(self, plan: Plan) -> Split:
-        own = (plan.found.t_in, plan.found.stages)
-        return next(s for s in self.splits[plan.model] if (s.space.t_in, s.stages) == own)
+        return next(split for split in self.splits[plan.model] if split.has(plan.found))
 
 
 def search(
@@ -190,7 +189,7 @@ def _predicted(
         near = smallest or own.cycles <= AHEAD * everything[0][1].cycles
         if len(chosen) == options.predicted or not near:
             break
-        at = next(s for s in splits[number] if (s.space.t_in, s.stages) == (own.t_in, own.stages))
+        at = next(split for split in splits[number] if split.has(own))
         acc = at.machine(own)
         cost = cost_on(models[number], acc)
         if at.within(cost):

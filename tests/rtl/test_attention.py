@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kernel_bench import build_folder, compiled, statuses, write
+from some import mostly_slow
 
 from hwmoe.codegen.rtl_attention import TOP, attention_rtl
 from hwmoe.dse.attention_cycles import attention_cycles
@@ -27,6 +28,7 @@ CONFIGS = {
     "odd": AttentionConfig(rows=3, dim_lanes=5, head_units=2, max_tokens=16, max_dim_tiles=5),
     "wide": AttentionConfig(rows=8, dim_lanes=16, head_units=1, max_tokens=1024, max_dim_tiles=4),
 }
+QUICK = ("one_row", "two_units", "odd")  # the others are in `-m slow`
 LINTED = CONFIGS | {
     "smallest": AttentionConfig(rows=1, dim_lanes=1, head_units=1, max_tokens=1, max_dim_tiles=1),
     "more_rows_than_tokens": AttentionConfig(
@@ -187,7 +189,7 @@ def test_lint(name: str, tmp_path: Path) -> None:
     assert lint(write(attention_rtl(LINTED[name]), tmp_path), TOP) == ""
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", mostly_slow(CONFIGS, QUICK))
 def test_bit_exact_with_stalls(name: str, folder: Path) -> None:
     cfg, cases = CONFIGS[name], all_cases(CONFIGS[name])
     results = run(name, cases, folder, stall=0.3)
@@ -195,7 +197,7 @@ def test_bit_exact_with_stalls(name: str, folder: Path) -> None:
     assert any(reference(op)[1] for _, ops in cases for op in ops)  # saturation did happen
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", mostly_slow(CONFIGS, QUICK))
 def test_bit_exact_and_cycles_at_full_speed(name: str, folder: Path) -> None:
     cfg, cases = CONFIGS[name], all_cases(CONFIGS[name])
     results = run(name, cases, folder, stall=0.0)

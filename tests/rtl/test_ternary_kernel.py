@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from kernel_bench import compiled, write
 from linear_ops import Commands, compare, work_of
+from some import mostly_slow
 
 from hwmoe.codegen.rtl_linear import linear_rtl
 from hwmoe.dse.linear_cycles import linear_schedule
@@ -25,14 +26,17 @@ pytestmark = pytest.mark.xdist_group("ternary_rtl")
 
 TOP = "hwmoe_expert"
 CONFIGS = {
+    "four": LinearConfig(t_in=8, t_out=4, t_tok=1, t_epi=4, w_rows=1, max_tokens=17, x_words=64),
     "eight": LinearConfig(t_in=8, t_out=16, t_tok=2, t_epi=8, w_rows=1, max_tokens=33, x_words=256),
     "sixteen": LinearConfig(
         t_in=16, t_out=24, t_tok=1, t_epi=8, w_rows=2, max_tokens=130, x_words=2048
     ),
     "deep": LinearConfig(t_in=32, t_out=8, t_tok=3, t_epi=4, w_rows=1, max_tokens=20, x_words=64),
 }
-SMALL = CONFIGS["eight"]
+SMALL = "four"
 SEEDS = range(30)
+EACH = [(name, primitive) for name in CONFIGS for primitive in (False, True)]
+QUICK = [(name, primitive) for name, primitive in EACH if not primitive or name == SMALL]
 Kernels = Callable[[str, bool], CompiledKernel]
 
 
@@ -97,19 +101,18 @@ def sequence(cfg: LinearConfig, seed: int) -> list[LinearOp]:
     return [*ops, LinearOp(x, last)]
 
 
-@pytest.mark.parametrize("primitive", [False, True])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_lint_finds_nothing(name: str, primitive: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", mostly_slow(EACH, QUICK))
+def test_lint_finds_nothing(which: tuple[str, bool], tmp_path: Path) -> None:
+    name, primitive = which
     files = on_primitives(CONFIGS[name]) if primitive else linear_rtl(CONFIGS[name], "expert")
     found = lint(write(files, tmp_path), TOP).splitlines()
     assert [line for line in found if "cells.v" not in line and line.startswith("%")] == []
 
 
-@pytest.mark.parametrize("primitive", [False, True])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_values_clip_counts_and_cycles(name: str, primitive: bool, kernels: Kernels) -> None:
+@pytest.mark.parametrize("which", mostly_slow(EACH, QUICK))
+def test_values_clip_counts_and_cycles(which: tuple[str, bool], kernels: Kernels) -> None:
     """Those of the reference and of the formula, whatever computes them."""
-    cfg, kernel = CONFIGS[name], kernels(name, primitive)
+    cfg, kernel = CONFIGS[which[0]], kernels(*which)
     for seed in SEEDS:
         ops = sequence(cfg, seed)
         case = linear_case(cfg, f"seed {seed}", ops)
@@ -123,11 +126,11 @@ def test_values_clip_counts_and_cycles(name: str, primitive: bool, kernels: Kern
 
 def test_forbidden_weight_is_reported(kernels: Kernels) -> None:
     """Code 10 is no weight; the primitives and the twin would not agree on it."""
-    ops = sequence(SMALL, 1)
-    case = linear_case(SMALL, "a weight of -2", ops)
+    cfg = CONFIGS[SMALL]
+    case = linear_case(cfg, "a weight of -2", sequence(cfg, 1))
     case.inputs["s_axis_w"][0, 0] = 2
     with pytest.raises(HwmoeError, match="hwmoe_dot_ternary"):
-        kernels("eight", False).run(case, timeout_cycles=200_000)
+        kernels(SMALL, False).run(case, timeout_cycles=200_000)
 
 
 # file, what is right, what is wrong; whether it is of the primitives
@@ -139,25 +142,28 @@ FAULTS = {
     "swapped at once": ("hwmoe_dot_ternary.sv", "if (swap_1)", "if (swap)", False),
     "loads not delayed": ("hwmoe_dot_ternary.sv", "if (load_1[b])", "if (load[b])", False),
 }
+QUICK_FAULTS = ("no carry for -x", "swapped at once", "loads not delayed")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(FAULTS, QUICK_FAULTS))
 def test_a_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
+    cfg = CONFIGS[SMALL]
     file, right, wrong, primitive = FAULTS[fault]
-    files = on_primitives(SMALL) if primitive else linear_rtl(SMALL, "expert")
+    files = on_primitives(cfg) if primitive else linear_rtl(cfg, "expert")
     assert files[file].count(right) == 1
     files[file] = files[file].replace(right, wrong)
-    kernel = build(SMALL, files, tmp_path)
+    kernel = build(cfg, files, tmp_path)
 
     def run_all() -> None:
         for seed in SEEDS:
-            ops = sequence(SMALL, seed)
-            compare(SMALL, ops, kernel.run(linear_case(SMALL, "", ops), timeout_cycles=200_000))
+            ops = sequence(cfg, seed)
+            compare(cfg, ops, kernel.run(linear_case(cfg, "", ops), timeout_cycles=200_000))
 
     with pytest.raises((AssertionError, HwmoeError)):
         run_all()
 
 
+@pytest.mark.slow
 def test_cells_a_mac(tmp_path: Path) -> None:
     """What Yosys makes of the array: LUTs of the sums and nothing else but registers."""
     t_in, t_out = 32, 8

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from dma_model import Memory, ReadChannel
 from pin_bench import Built, Pins
+from some import mostly_slow
 
 from hwmoe.codegen.render import sources
 from hwmoe.plan.packing import ceil_div
@@ -198,9 +199,10 @@ def one_store(
 ENGINES = {"load": load, "store": store}
 
 
-@pytest.mark.parametrize(("lanes", "port_bits"), WIDTHS)
+@pytest.mark.parametrize("widths", mostly_slow(WIDTHS, [(16, 64), (8, 512)]))
 @pytest.mark.parametrize("engine", ENGINES)
-def test_random_instructions(engine: str, lanes: int, port_bits: int, tmp_path: Path) -> None:
+def test_random_instructions(engine: str, widths: tuple[int, int], tmp_path: Path) -> None:
+    lanes, port_bits = widths
     built = build(engine, lanes, port_bits, tmp_path)
     for seed, pace in enumerate((0.3, 0.7, 1.0)):
         assert ENGINES[engine](built.pins(seed), lanes, port_bits, pace, seed) == []
@@ -217,9 +219,10 @@ def test_load_is_as_fast_as_its_port(tmp_path: Path) -> None:
     assert pins.cycle - before <= 200 + 6
 
 
-@pytest.mark.parametrize(("lanes", "cycles"), [(8, 5), (16, 5), (64, 16)])
-def test_store_is_as_fast_as_reads_and_port(lanes: int, cycles: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("speed", mostly_slow([(8, 5), (16, 5), (64, 16)], [(64, 16)]))
+def test_store_is_as_fast_as_reads_and_port(speed: tuple[int, int], tmp_path: Path) -> None:
     """A word in 5 cycles, or in as many as it has beats."""
+    lanes, cycles = speed
     pins = build("store", lanes, 64, tmp_path).pins()
     words = np.zeros((WORDS, lanes), np.int16)
     run_start(pins, results=RESULTS, logit_bytes=LOGIT_BYTES)
@@ -239,8 +242,10 @@ FAULTS = {
     "half a word": ("load", 8, 64, "{unit, low}", "{low, unit}"),
 }
 
+QUICK_FAULTS = ("padding", "the offset", "the next image")
 
-@pytest.mark.parametrize("name", FAULTS)
+
+@pytest.mark.parametrize("name", mostly_slow(FAULTS, QUICK_FAULTS))
 def test_planted_fault_is_found(name: str, tmp_path: Path) -> None:
     engine, lanes, port_bits, right, wrong = FAULTS[name]
     built = build(engine, lanes, port_bits, tmp_path, right, wrong)

@@ -103,8 +103,10 @@ def plans(names: list[str], boards: list[str]) -> bool:
         after = found.best.cycles
         if before:
             gains.append(after / before)
-        old = f"{before:>10,.0f} {after:>10,.0f} {after / before - 1:>+7.1%}" if before else ""
-        print(title, old or f"{'-':>10} {after:>10,.0f} {'':>7}", f"{seconds:.1f}", flush=True)
+        change = f"{before:>10,.0f} {after:>10,.0f} {after / before - 1:>+7.1%}" if before else ""
+        estimate = found.best.estimate
+        error = f"{estimate:>10,.0f} {estimate / after - 1:>+7.1%} {seconds:.1f}"
+        print(title, change or f"{'-':>10} {after:>10,.0f} {'':>7}", error, flush=True)
     if gains:
         print(
             f"search against default, geometric mean: {statistics.geometric_mean(gains) - 1:+.1%}"

@@ -73,13 +73,13 @@ def search_model(
         studies = out.absolute().with_name(f"{out.name}.{STUDIES}")
         options = replace(options, storage=options.storage or f"sqlite:///{studies}")
     found = search(models, target, options, say)
-    result = describe(models, target, options, found)
-    result["source"] = source
+    result = {"source": source, **describe(models, target, options, found)}
     if out:
+        machines = candidates(models, found)
         with staged(out, PLAN) as stage:
             write_json(stage / PLAN, result)
-            write_pareto(result, stage / PICTURE)
-            write_search_page(result, stage / PAGE)
+            write_pareto(result, machines, stage / PICTURE)
+            write_search_page(result, machines, stage / PAGE)
         result["folder"] = str(out)
     return result
 
@@ -131,7 +131,6 @@ def describe(
         "shares": shares_of(best.cost, board),
         "binding": [asdict(entry) for entry in binding],
         "roofline": roofline(model, board, best),
-        "candidates": _candidates(models, board, found),
     }
 
 
@@ -174,9 +173,7 @@ def roofline(model: QuantizedModel, board: Board, plan: Plan) -> Result:
     }
 
 
-def _candidates(
-    models: Sequence[QuantizedModel], board: Board, found: Found
-) -> list[dict[str, Any]]:
+def candidates(models: Sequence[QuantizedModel], found: Found) -> list[dict[str, Any]]:
     """For the plot: machines that no smaller one is as fast as, beside some of all fronts."""
     predicted = {(plan.model, plan.found): plan.cycles for plan in found.plans}
     rows = []

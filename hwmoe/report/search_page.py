@@ -10,19 +10,19 @@ from typing import Any
 import jinja2
 
 from hwmoe.files import replacing
-from hwmoe.report.search_plot import front_of
+from hwmoe.report.search_plot import Rows, front_of
 from hwmoe.report.search_table import roofline, why
 
 TEMPLATE = "templates/report/pareto.html.j2"
 
 
-def write_search_page(result: dict[str, Any], path: Path) -> None:
+def write_search_page(result: dict[str, Any], rows: Rows, path: Path) -> None:
     """Self-contained: data and script are in the page, nothing is loaded."""
     text = resources.files("hwmoe").joinpath(TEMPLATE).read_text("utf-8")
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
     data = {
-        "rows": result["candidates"],
-        "front": front_of(result["candidates"]),
+        "rows": list(rows),
+        "front": front_of(rows),
         "cycles": result["cycles"],
         "clock": result["clock_mhz"],
     }

@@ -23,8 +23,8 @@ def front_of(rows: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def write_pareto(result: dict[str, Any], path: Path) -> None:
-    rows = result["candidates"]
+def write_pareto(result: dict[str, Any], rows: Rows, path: Path) -> None:
+    """`rows`: machines, with `size`, `cycles` (estimated), `predicted` (or None) and `stages`."""
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     axes = figure.subplots()
     stages = sorted({row["stages"] for row in rows})

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hwmoe.cli_engine import Engines, engine_command, show_engine_result
 from hwmoe.cli_export import export_command
 from hwmoe.cli_import import import_command
 from hwmoe.cli_search import search_command
@@ -213,9 +214,17 @@ def simulate(
     resume: Annotated[
         bool, typer.Option("--resume", help="RTL: go on with the run that was stopped.")
     ] = False,
+    engine: Engines = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate the sources of a project as they are on disk, against the integer reference."""
+    if engine:
+        whole: dict[str, object] = {"--memory-gb-s": memory_gb_s, "--task": task}
+        whole |= {"--level": level != Level.all, "--timeline": timeline, "--resume": resume}
+        result = engine_command(folder, engine, whole, images, count, stall, seed, timeout)
+        finish(result, as_json, lambda console: show_engine_result(result, console))
+        verdict(result["bit_exact"])
+        return
     from hwmoe.flow.rtl import RtlOptions
     from hwmoe.flow.verbs import show_simulation, simulate_folder
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from hwmoe.errors import HwmoeError
-from hwmoe.model.loaders.options import GateScores, ImportOptions
+from hwmoe.model.config import GateScores
+from hwmoe.model.loaders.options import ImportOptions
 
 SIZE = "HEIGHTxWIDTH, or one number"
 
@@ -33,8 +34,8 @@ def import_command(
     gate_scores: Annotated[
         GateScores | None,
         typer.Option(
-            help="topk: the gates were trained with a softmax over the chosen experts. "
-            "renormalize: with another, and the difference is accepted."
+            help="The gates' softmax is over the chosen experts (topk) or over all, if it is not "
+            "what the package has."
         ),
     ] = None,
     tasks: Annotated[str, typer.Option(help="Names of the tasks, with commas between.")] = "",

@@ -51,9 +51,13 @@ _FIRST_POINTER, _POINTER_BYTES = 0x10, 12  # of the register map
 _SATURATIONS = 0x4000
 
 
-def hls_files(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, str]:
-    """File name -> text of the project; names in `csim/` are for g++ alone."""
-    context = _context(acc, sizes)
+def hls_files(acc: AcceleratorConfig, sizes: MachineSizes, offsets: bool = True) -> dict[str, str]:
+    """File name -> text of the project; names in `csim/` are for g++ alone.
+
+    offsets: registers lie where the register map says. Not to be asked for in the flow for cards,
+    in which Vitis places them (UG1399, S_AXILITE Offset Option).
+    """
+    context = _context(acc, sizes) | {"offsets": offsets}
     files = {name: render(f"hls/{name}.j2", **context) for name in _RENDERED}
     for name in (*_HEADERS, *CSIM_SOURCES):
         if name not in files:
@@ -166,6 +170,7 @@ def _sizes(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterable[tuple[str, i
         ("NORM_WORDS", ceil_div(dim, lin.t_in), "words of a token"),
         ("MAX_EXPERTS", sizes.max_experts, "experts of a layer"),
         ("MAX_TOP_K", acc.gate.max_k, "experts of a token"),
+        ("MAX_SCORES", int(acc.gate.all_scores), "1: the gate's softmax may run over all experts"),
     )
 
 

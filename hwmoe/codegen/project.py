@@ -99,6 +99,7 @@ def make_project(model: QuantizedModel, program: Program, board: Board, source: 
     """
     check_program(program)
     acc, sizes = program.accelerator, program.sizes
-    files = {f"hls/{name}": text for name, text in hls_files(acc, sizes).items()}
+    hls = hls_files(acc, sizes, offsets=board.runtime != "xrt")
+    files = {f"hls/{name}": text for name, text in hls.items()}
     files |= {f"rtl/{name}": text for name, text in machine_rtl(acc, sizes).items()}
     return Project(model, program, board, files | {LISTING: listing(program)}, source)

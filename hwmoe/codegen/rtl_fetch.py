@@ -89,7 +89,7 @@ def _formats(
         name: [
             _Check(_above(isa.formats[name].layout, sum_, most), flag) for sum_, most, flag in own
         ]
-        for name, own in _limits(isa, sizes).items()
+        for name, own in _limits(isa, sizes, acc.gate.all_scores).items()
     }
     checks["store"] = _store_checks(isa, acc.linear.t_in, sizes)
     return [
@@ -108,7 +108,9 @@ Limit = tuple[Iterable[tuple[str, int]], int, str]
 """Fields, each shifted left by some bits; the largest sum of them; what a larger one is."""
 
 
-def _limits(isa: InstructionSet, sizes: MachineSizes) -> Mapping[str, list[Limit]]:
+def _limits(
+    isa: InstructionSet, sizes: MachineSizes, all_scores: bool
+) -> Mapping[str, list[Limit]]:
     """What is known of the fields of an instruction by itself, stores aside.
 
     Only loads say how far they reach; of the others the memories notice the rest.
@@ -154,6 +156,7 @@ def _limits(isa: InstructionSet, sizes: MachineSizes) -> Mapping[str, list[Limit
             first("src", y),
             most("n_tok", tokens),
             most("experts", sizes.max_experts),
+            most("scores", int(all_scores)),
             slot,
         ],
     }

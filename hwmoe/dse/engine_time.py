@@ -14,7 +14,7 @@ from hwmoe.dse.layernorm_cycles import layernorm_cycles
 from hwmoe.dse.memory_time import BURST, DEPTH, OffChip, Transfer
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.packing import ceil_div
+from hwmoe.plan.packing import GATE_SCORES, ceil_div
 from hwmoe.plan.program import Step
 
 TOKEN = 1  # from a signal until who waits for it begins
@@ -147,7 +147,8 @@ class SimpleEngine(Engine):
         if kind == "add":
             words = f["tiles"] * (f["count"] if work.rows is None else work.rows)
             return add_settle(lanes) + (ADD + words if words else EMPTY_ADD)
-        return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"])
+        scores = GATE_SCORES[f["scores"]]
+        return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"], scores)
 
     def _norm_params(self, work: Instruction, params: Transfer) -> Process:
         """After the last parameters, all rows but the first are still to come."""

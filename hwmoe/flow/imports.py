@@ -123,8 +123,9 @@ def _layers(config: Result) -> str:
     parts = [f"{dense} dense (hidden {config['dense_hidden']})"] if dense else []
     if moe:
         shared = f" and a shared one of {config['shared_hidden']}"
+        scores = " of a softmax over all" if config["gate_scores"] == "all" else ""
         parts.append(
-            f"{len(moe)} with {config['experts']} experts, top-{config['top_k']} "
+            f"{len(moe)} with {config['experts']} experts, top-{config['top_k']}{scores} "
             f"(hidden {config['expert_hidden']}{shared if config['shared_hidden'] else ''}): "
             + ", ".join(map(str, moe))
         )

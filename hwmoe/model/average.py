@@ -22,11 +22,18 @@ def average_experts(model: MoEViT) -> MoEViT:
     The scores of a token's experts add up to 1, so the mean expert enters with weight 1. A shared
     expert becomes further hidden channels beside it, and narrower layers are filled up with hidden
     channels of zero weight; both change nothing. Raises `HwmoeError` for a model without experts,
-    or one whose dense layers would be wider than `ModelConfig` allows.
+    one whose scores add up to something else for every token, or one whose dense layers would be
+    wider than `ModelConfig` allows.
     """
     config = model.config
     if not config.moe_layers:
         raise HwmoeError(f"model {config.name!r} has no experts to average; it is dense already")
+    if config.gate_scores == "all":
+        raise HwmoeError(
+            f"model {config.name!r}: the scores of a token's experts add up to less than 1, each "
+            "time to another sum, which no mean expert has; fine-tune it with gate_scores "
+            "'topk', then average"
+        )
     widths = [config.expert_hidden + config.shared_hidden]
     if len(config.moe_layers) < config.depth:
         widths.append(config.dense_hidden)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwmoe.errors import explain_validation
 
 Positive = Annotated[int, Field(ge=1)]
+
+GateScores = Literal["topk", "all"]
+"""Over which logits a gate's softmax runs: those of the k chosen experts, or all of them."""
 
 # What the number formats of docs/numerics.md can carry without overflow.
 MAX_DIM = 1024
@@ -34,7 +37,9 @@ class ModelConfig(BaseModel):
 
     Sizes are in pixels (``image``, ``patch``) or channels. ``moe_layers`` lists the layers
     (from 0) that hold experts; the others are dense. ``shared_hidden`` > 0 adds to every MoE
-    layer a feed-forward block that all tokens pass (MoTE's shared expert).
+    layer a feed-forward block that all tokens pass (MoTE's shared expert). ``gate_scores``:
+    the scores of the chosen experts are a softmax over those (``topk``), or theirs of a softmax
+    over all experts (``all``: M3ViT, Edge-MoE; docs/numerics.md, section 6).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +55,7 @@ class ModelConfig(BaseModel):
     moe_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
     experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)] = 1
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 1
+    gate_scores: GateScores = "topk"
     expert_hidden: Annotated[int, Field(ge=1, le=MAX_HIDDEN)] = 1
     shared_hidden: Annotated[int, Field(ge=0, le=MAX_HIDDEN)] = 0
     tasks: tuple[Task, ...] = Field(min_length=1, max_length=16)

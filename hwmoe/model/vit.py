@@ -63,6 +63,7 @@ class MoE(nn.Module):
         super().__init__()
         self.experts = config.experts
         self.top_k = config.top_k
+        self.gate_scores = config.gate_scores
         self.fc1 = ExpertLinear(config.experts, config.dim, config.expert_hidden)
         self.fc2 = ExpertLinear(config.experts, config.expert_hidden, config.dim)
         self.gate = nn.Parameter(torch.empty(len(config.tasks), config.experts, config.dim))
@@ -76,14 +77,19 @@ class MoE(nn.Module):
         return F.linear(x, self.gate[task])
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Chosen experts (int64 [..., k], best first, ties to the lower index) and scores."""
+        """Chosen experts (int64 [..., k], best first, ties to the lower index) and scores.
+
+        With ``gate_scores`` ``topk`` the scores of a token add up to 1, with ``all`` to less.
+        """
         if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
             # ONNX has no stable sort, but its TopK breaks ties as we do.
             chosen, index = torch.topk(logits, self.top_k, dim=-1)
-            return index, torch.softmax(chosen, dim=-1)
-        ordered, index = torch.sort(logits, dim=-1, descending=True, stable=True)
-        scores = torch.softmax(ordered[..., : self.top_k], dim=-1)
-        return index[..., : self.top_k], scores
+        else:
+            ordered, index = torch.sort(logits, dim=-1, descending=True, stable=True)
+            chosen, index = ordered[..., : self.top_k], index[..., : self.top_k]
+        if self.gate_scores == "all":
+            return index, torch.softmax(logits, dim=-1).gather(-1, index)
+        return index, torch.softmax(chosen, dim=-1)
 
     def forward(
         self, x: Tensor, task: int, trace: Tracer, transform: WeightTransform | None

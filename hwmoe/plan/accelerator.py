@@ -88,12 +88,16 @@ class LayerNormConfig(BaseModel):
 
 
 class GateConfig(BaseModel):
-    """The gate kernel: a logit a cycle, up to ``max_k`` of ``max_experts`` experts a token."""
+    """The gate kernel: a logit a cycle, up to ``max_k`` of ``max_experts`` experts a token.
+
+    ``all_scores``: it can also take the softmax over all experts (docs/numerics.md, section 6).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_experts: Annotated[int, Field(ge=1, le=1024)] = 64
     max_k: Annotated[int, Field(ge=1, le=8)] = 4
+    all_scores: bool = False
 
 
 class PortsConfig(BaseModel):

@@ -369,4 +369,5 @@ class Chain:
                 mult=p.score_mult,
                 shift=SHIFTS.index(p.score_shift),
                 slot=self.now,
+                scores=packing.GATE_SCORES.index(p.scores),
             )

@@ -19,7 +19,7 @@ _SIZES = {
     "expert": ("max_tokens", "x_words"),
     "attention": ("max_tokens", "max_dim_tiles"),
     "layernorm": ("max_tiles",),
-    "gate": ("max_experts", "max_k"),
+    "gate": ("max_experts", "max_k", "all_scores"),
 }
 """What of the kernels is a size; `stages` and these aside, an accelerator is lanes and ports."""
 

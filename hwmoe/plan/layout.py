@@ -36,7 +36,11 @@ def sized_for(accelerator: AcceleratorConfig, model: QuantizedModel) -> Accelera
         | {"max_tokens": c.tokens, "max_dim_tiles": tiles.heads_layout.dim_tiles},
         "layernorm": accelerator.layernorm.model_dump()
         | {"max_tiles": tiles.dim * (lanes // accelerator.layernorm.lanes)},
-        "gate": {"max_experts": max(1, c.experts), "max_k": max(1, c.top_k)},
+        "gate": {
+            "max_experts": max(1, c.experts),
+            "max_k": max(1, c.top_k),
+            "all_scores": bool(c.moe_layers) and c.gate_scores == "all",
+        },
         "ports": {"port_bits": port, "w_ports": beat // port},
         "stages": stages,
     }

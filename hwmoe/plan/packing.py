@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwmoe.model.config import GateScores
 from hwmoe.plan.accelerator import AttentionConfig, LinearConfig
 
 Beats = npt.NDArray[np.uint8]
@@ -51,10 +52,13 @@ GATE_COMMAND = (
     ("experts", 16),
     ("k", 8),
     ("shift", 8),
-    ("reserved", 16),
+    ("scores", 8),
+    ("reserved", 8),
     ("score_mult", 32),
     ("reserved_2", 32),
 )
+GATE_SCORES: tuple[GateScores, ...] = ("topk", "all")
+"""By their number in instructions and commands."""
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwmoe.model.config import GateScores
 from hwmoe.quant.numerics import (
     INT8,
     INT16,
@@ -60,11 +61,12 @@ class NormParams:
 
 @dataclass(frozen=True)
 class GateParams:
-    """Constants of one gate: m_g and s_g of section 6, and k."""
+    """Constants of one gate: m_g and s_g of section 6, k, and what the softmax runs over."""
 
     score_mult: int
     score_shift: int
     top_k: int
+    scores: GateScores = "topk"
 
 
 def linear(
@@ -104,4 +106,5 @@ def gate(logits: IntArray, params: GateParams) -> tuple[IntArray, IntArray]:
     """int16 logits [..., E] -> experts [..., k] in descending order and their scores [..., k]."""
     chosen = top_k(logits, params.top_k)
     values = np.take_along_axis(logits, chosen, axis=-1)
-    return chosen, gate_scores(values, params.score_mult, params.score_shift)
+    over = logits if params.scores == "all" else None
+    return chosen, gate_scores(values, params.score_mult, params.score_shift, over)

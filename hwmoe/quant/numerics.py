@@ -141,11 +141,21 @@ def top_k(logits: IntArray, k: int) -> IntArray:
     return np.argsort(-logits.astype(np.int64), axis=-1, kind="stable")[..., :k]
 
 
-def gate_scores(chosen: IntArray, multiplier: int, shift: int) -> IntArray:
-    """Scores [..., k] (2^15 is 1.0) from the chosen logits [..., k], largest first (section 6)."""
-    distance = chosen[..., :1].astype(np.int64) - chosen
-    weight = EXP15[np.minimum(255, rescale(distance, multiplier, shift))]
-    total = weight.sum(-1, keepdims=True)
+def gate_scores(
+    chosen: IntArray, multiplier: int, shift: int, over: IntArray | None = None
+) -> IntArray:
+    """Scores [..., k] (2^15 is 1.0) from the chosen logits [..., k], largest first (section 6).
+
+    The softmax runs over the logits `over` [..., n], the chosen among them; None: over the chosen.
+    """
+    largest = chosen[..., :1].astype(np.int64)
+
+    def weights(logits: IntArray) -> IntArray:
+        found: IntArray = EXP15[np.minimum(255, rescale(largest - logits, multiplier, shift))]
+        return found
+
+    weight = weights(chosen)
+    total = (weight if over is None else weights(over)).sum(-1, keepdims=True)
     score: IntArray = (weight * SCORE_ONE + total // 2) // total
     return score
 

@@ -260,7 +260,8 @@ class _Builder:
             ratio = min(out * numerics.EXP15_STEPS, LAST_INDEX)
             shift = numerics.choose_shift([ratio], f"{name}.gate.{task}")
             mult = round(ratio * 2**shift)
-            self.ops[f"{name}.softmax.{task}"] = GateParams(mult, shift, self.config.top_k)
+            k, scores = self.config.top_k, self.config.gate_scores
+            self.ops[f"{name}.softmax.{task}"] = GateParams(mult, shift, k, scores)
         self.scales[f"{name}.scores"] = 1 / numerics.SCORE_ONE
         for expert in range(self.config.experts):
             self.feed_forward(name, scale_in, expert)

@@ -188,6 +188,7 @@ class GateOp:
             "experts": self.logits.shape[1],
             "k": self.params.top_k,
             "shift": SHIFTS.index(self.params.score_shift),
+            "scores": packing.GATE_SCORES.index(self.params.scores),
             "score_mult": self.params.score_mult,
         }
 

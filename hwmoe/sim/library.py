@@ -83,6 +83,17 @@ def build_library(
         path.unlink()
 
 
+def ports_of(work: Path, top: str, sources: Sequence[Path], seconds: float = 600.0) -> PortTable:
+    """Ports of module `top`, by verilating it into the folder `work`; nothing is compiled."""
+    cmd = ["verilator", "--cc", *COMMON_FLAGS, *_QUIET, "--top-module", top, "--prefix", "Vtop"]
+    cmd += ["--Mdir", str(work), *(str(Path(path).resolve()) for path in sources)]
+    try:
+        run_tool(cmd, verilator_env(), work, seconds, work / "verilate.log")
+    except HwmoeError as error:
+        raise HwmoeError(f"reading the ports of {top}: {error}") from error
+    return _ports((work / "Vtop.h").read_text())
+
+
 def put_in_place(folder: Path, library: str, fill: Callable[[Path], None]) -> None:
     """`fill` a folder of its own and rename it to `folder`: what is there is whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)

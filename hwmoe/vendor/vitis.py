@@ -16,6 +16,10 @@ from hwmoe.vendor.families import ALVEO
 
 HLS_TCL, HLS_CONFIG = "vitis/hls.tcl", "vitis/hls_config.cfg"
 LINK, KERNEL_XML = "vitis/link.cfg", "vitis/kernel.xml"
+ENGINES = ("linear", "attention")
+"""Engines whose kernel is a project of its own, with streams alone and no block-level control. It
+is of the Vivado flow for cards too: there a struct in a stream is padded to bytes, not to four of
+them (UG1399, Structs on the Interface), as our benches have it."""
 BENCH, CASE = "hls_bench.cpp", "hls_case.bin"
 FLAGS = "-std=c++14"
 SLR_SHARE = 0.7  # assumed: of an SLR, for the machine; the shell of the platform takes some too
@@ -28,7 +32,13 @@ def vitis_files(project: Project) -> dict[str, str]:
     names = [HLS_TCL, HLS_CONFIG]
     if project.board.family == ALVEO:
         names += [LINK, KERNEL_XML]
-    return files | {name: render(f"{name}.j2", **context) for name in names}
+    files |= {name: render(f"{name}.j2", **context) for name in names}
+    for engine in ENGINES:
+        own = {"engine": engine, "top": f"hwmoe_{engine}", "source": f"hwmoe_{engine}.cpp"}
+        for suffix in ("tcl", "cfg"):
+            text = render(f"vitis/hls_engine.{suffix}.j2", **{**context, **own})
+            files[f"vitis/hls_{engine}.{suffix}"] = text
+    return files
 
 
 def banks(board: Board, w_ports: int) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ SIZES = MachineSizes(
     max_tokens=40,
     max_steps=1024,
 )
-_GATE = GateConfig(max_experts=16, max_k=8)
+_GATE = GateConfig(max_experts=16, max_k=8, all_scores=True)
 MACHINES = {
     "plain": AcceleratorConfig(
         linear=LinearConfig(t_in=8, t_out=8, t_epi=4, max_tokens=40, x_words=2048),

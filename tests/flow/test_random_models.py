@@ -41,6 +41,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "more experts than tokens": {"experts": 16, "top_k": 1, "image": (4, 8)},
     "top 8": {"experts": 11, "top_k": 8},
+    "scores of all": {"experts": 11, "top_k": 2, "gate_scores": "all"},
+    "score of the best": {"experts": 16, "top_k": 1, "gate_scores": "all", "moe_layers": (0, 1)},
+    "scores of all, all chosen": {"experts": 4, "top_k": 4, "gate_scores": "all"},
 }  # fmt: skip
 
 

@@ -41,14 +41,14 @@ SIZES = MachineSizes(
 MACHINES = {
     "plain": AcceleratorConfig(
         linear=LinearConfig(max_tokens=32),
-        gate=GateConfig(max_experts=8, max_k=8),
+        gate=GateConfig(max_experts=8, max_k=8, all_scores=True),
     ),
     "narrow": AcceleratorConfig(
         linear=LinearConfig(
             t_in=8, t_out=12, t_tok=3, t_epi=2, w_rows=3, max_tokens=31, x_words=300
         ),
         attention=AttentionConfig(rows=3, dim_lanes=2, head_units=2, max_dim_tiles=10),
-        gate=GateConfig(max_experts=8, max_k=8),
+        gate=GateConfig(max_experts=8, max_k=8, all_scores=True),
         ports=PortsConfig(port_bits=64, w_ports=3),
     ),
     "wide": AcceleratorConfig(

@@ -249,6 +249,7 @@ WRONG = [
     ("gate", {"top_k": 9}, "top_k"),
     ("gate", {"top_k": 3}, "top_k"),
     ("gate", {"n_tok": 33}, "n_tok"),
+    ("gate", {"scores": 2}, "scores"),
     ("store", {"src": SIZES.y_words}, "src"),
     ("store", {"src": SIZES.res_words, "space": ISA.spaces["res"]}, "src"),
     ("store", {"space": ISA.spaces["heads"]}, "space"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hls_cases import MACHINES, Assembler, attention_reference, int16, linear_pa
 
 from hwmoe.plan import packing
 from hwmoe.plan.isa import instruction_set
+from hwmoe.plan.packing import GATE_SCORES
 from hwmoe.plan.program import HeadLayout
 from hwmoe.quant import kernels, numerics
 from hwmoe.quant.kernels import LinearParams
@@ -63,17 +65,20 @@ def check_gate(sim: CSim) -> None:
     """Ties, all experts chosen, equal logits everywhere, large distances."""
     rng, tokens = np.random.default_rng(2), 19
     program, expected = Assembler(sim.acc), []
-    for experts, k, spread in [(7, 2, 3), (8, 8, 40000), (3, 3, 1), (5, 1, 40000), (8, 4, 500)]:
+    shapes = [(7, 2, 3), (8, 8, 40000), (3, 3, 1), (5, 1, 40000), (8, 4, 500)]
+    kinds = GATE_SCORES[: 1 + sim.acc.gate.all_scores]
+    for (experts, k, spread), scores_of in product(shapes, kinds):
         logits = np.clip(rng.integers(-spread, spread + 1, (tokens, experts)), *INT16)
         logits[0] = 7
         mult, shift = (1 << 17) - 1, SHIFTS[experts % 4]
         program.put(logits, 5)
         step = program.emit(
             "gate", src=5, n_tok=tokens, experts=experts, top_k=k, mult=mult,
-            shift=SHIFTS.index(shift), slot=experts % 3,
+            shift=SHIFTS.index(shift), slot=experts % 3, scores=GATE_SCORES.index(scores_of),
         )  # fmt: skip
         chosen = numerics.top_k(logits, k)
-        scores = numerics.gate_scores(np.take_along_axis(logits, chosen, -1), mult, shift)
+        over = logits if scores_of == "all" else None
+        scores = numerics.gate_scores(np.take_along_axis(logits, chosen, -1), mult, shift, over)
         expected.append((step, experts, chosen, scores))
     result = program.run(sim)
     for step, experts, chosen, scores in expected:

@@ -180,8 +180,8 @@ class EdgeMoe:
             value.numpy().astype("<f4").tofile(folder / f"{name}.float32.bin")
         return folder
 
-    def forward(self, images: Tensor, task: int, renormalize: bool = True) -> Tensor:
-        """Logits; ``renormalize`` False is the softmax over all experts of Edge-MoE itself."""
+    def forward(self, images: Tensor, task: int, renormalize: bool = False) -> Tensor:
+        """Logits; ``renormalize``: not as Edge-MoE itself, scores that add up to 1."""
         w, d = self.files, self.dim
         x = F.conv2d(images, w["patch_embed_weight"], w["patch_embed_bias"], stride=self.patch)
         x = x.flatten(2).transpose(1, 2)

@@ -171,7 +171,7 @@ def main(folder: Path) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     room = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
-    edge_options = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2, gate_scores="topk")
+    edge_options = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2)
     said = {}
     for path in sorted(folder.iterdir()):
         try:

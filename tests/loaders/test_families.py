@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from hwmoe.model.vit import MoEViT
 from hwmoe.model.zoo import load_model
 
 HEADS = ImportOptions(heads=3)
-EDGE = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2, gate_scores="topk")
+EDGE = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2)
 TOLERANCE = 1e-5
 
 
@@ -131,16 +132,20 @@ def test_m3vit_names() -> None:
         gate = w[f"l1_w_gate_T_task{task}"].t()
         state[f"backbone.blocks.1.mlp.gate.{task}.w_gate"] = gate
     state["decoders.depth.weight"] = torch.zeros(3, 3)
-    options = ImportOptions(
-        heads=2, image=(8, 16), top_k=2, gate_scores="topk", classes=(5, 3), ignore=("decoders.*",)
-    )
+    options = ImportOptions(heads=2, image=(8, 16), top_k=2, classes=(5, 3), ignore=("decoders.*",))
     m3vit = convert(tensors_source("test", state), options)
     assert m3vit.family == "M3ViT"
     assert m3vit.config.moe_layers == (1,)
+    assert m3vit.config.gate_scores == "all"
     for name, value in found.state.items():
         if not name.startswith("heads."):
             assert torch.equal(m3vit.state[name], value), name
     assert "UNTRAINED classifier of 5 classes" in notes(m3vit)
+    # Its other gate takes the softmax over the chosen, and has weights for its noise.
+    state["backbone.blocks.1.mlp.gate.0.w_noise"] = torch.zeros(16, 4)
+    noisy = convert(tensors_source("test", state), options)
+    assert noisy.config.gate_scores == "topk"
+    assert "w_noise: the noise of NoisyGate" in notes(noisy)
 
 
 def import_edge(edge: EdgeMoe) -> Imported:
@@ -164,8 +169,14 @@ def test_edge_moe_folder(tmp_path: Path) -> None:
         with torch.no_grad():
             ours = found.model()(images, task)
         torch.testing.assert_close(ours, edge.forward(images, task), atol=TOLERANCE, rtol=0)
-        # The softmax over all experts is another function, and so must be asked for.
-        assert (ours - edge.forward(images, task, renormalize=False)).abs().max() > 1e-3
+        # Scores that add up to 1 are another function.
+        assert (ours - edge.forward(images, task, renormalize=True)).abs().max() > 1e-3
+    assert "gate-scores: a softmax over all experts" in notes(found)
+    other = import_file(tmp_path / "weights", replace(EDGE, gate_scores="topk"))
+    assert "as you say; Edge-MoE itself: a softmax over all" in notes(other)
+    with torch.no_grad():
+        expected = edge.forward(images, 0, renormalize=True)
+        torch.testing.assert_close(other.model()(images, 0), expected, atol=TOLERANCE, rtol=0)
 
 
 def test_edge_moe_asks_what_no_file_says(tmp_path: Path) -> None:
@@ -176,10 +187,9 @@ def test_edge_moe_asks_what_no_file_says(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed) as caught:
         import_file(folder)
     names = {problem.name for problem in caught.value.problems}
-    assert names == {"patch", "image", "heads", "top-k", "gate-scores", "classes"}
-    options = ImportOptions(2 * "x", 2, (8, 16), (4, 4), 2, "renormalize", classes=(5, 3))
+    assert names == {"patch", "image", "heads", "top-k", "classes"}
+    options = ImportOptions(2 * "x", 2, (8, 16), (4, 4), 2, classes=(5, 3))
     text = notes(import_file(folder, options))
-    assert "NOT the same function" in text
     assert "no final LayerNorm" in text
     assert "UNTRAINED classifier of 3 classes" in text
 

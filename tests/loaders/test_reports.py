@@ -108,7 +108,7 @@ def test_several_models_in_one_file() -> None:
 def test_a_mixed_layer_and_a_gate_said_twice() -> None:
     files = dict(EdgeMoe().files)
     files["l1_fc1_bias"] = torch.zeros(20)
-    options = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2, gate_scores="topk")
+    options = ImportOptions(heads=2, patch=(4, 4), image=(8, 16), top_k=2)
     assert "both a dense feed-forward block and experts" in problems(files, options)["layer 1"].text
 
 

@@ -118,6 +118,20 @@ def test_one_less_is_too_little(kernel: str, name: str) -> None:
         check_fit(needed, AcceleratorConfig.model_validate(config), MANY.sizes)
 
 
+def test_the_softmax_over_all_experts_is_a_size() -> None:
+    """A machine that has it runs both kinds of programs."""
+    of_all = program(
+        stages=2, experts=7, top_k=3, image=(16, 16), dim=3, heads=1, gate_scores="all"
+    )
+    acc, memories = largest([MANY, of_all])
+    assert acc.gate.all_scores
+    assert not MANY.accelerator.gate.all_scores
+    check_fit(MANY, acc, memories)
+    check_fit(of_all, acc, memories)
+    with pytest.raises(HwmoeError, match=r"gate.all_scores: True needed, the machine has False"):
+        check_fit(of_all, MANY.accelerator, memories)
+
+
 @pytest.mark.parametrize("name", [name for name in asdict(MANY.sizes) if name != "max_steps"])
 def test_one_word_less_is_too_little(name: str) -> None:
     less = replace(MANY.sizes, **{name: asdict(MANY.sizes)[name] - 1})

@@ -56,6 +56,12 @@ def test_what_the_models_are() -> None:
     assert {1, 2, 3} <= {len(config.tasks) for config in configs}
     assert {config.tokens for config in configs} >= {2, 20}
     assert any(config.experts == 1 for config in moe)
+    of_all = [config for config in moe if config.gate_scores == "all"]
+    assert {config.top_k == config.experts for config in of_all} == {True, False}
+    assert sum(config.top_k == 1 < config.experts for config in of_all) >= 2
+    assert {name: sizes_of(name)[0].gate.all_scores for name in LANES} == {
+        "narrow": True, "wide": False, "apart": True,
+    }  # fmt: skip
     assert sum(config.top_k == config.experts > 1 for config in moe) >= 5
     assert {bool(config.shared_hidden) for config in moe} == {True, False}
     for lanes in LANES.values():

@@ -46,6 +46,11 @@ def test_a_dense_model_is_refused() -> None:
         average_experts(load_model("deit-tiny"))
 
 
+def test_scores_that_do_not_add_up_to_one_are_refused() -> None:
+    with pytest.raises(HwmoeError, match="add up to less than 1"):
+        average_experts(small(gate_scores="all").model)
+
+
 def test_the_cost_on_digits_is_shown() -> None:
     """Not none, and not all: 2 of 4 layers are MoE, beside a shared expert."""
     result = import_model("digits", None, NOTHING_SAID, True, None)["averaged"]

@@ -133,11 +133,15 @@ def test_attention_equals_naive_heads() -> None:
         assert torch.allclose(part, probs @ v, atol=1e-6)
 
 
-def naive_moe(state: dict[str, Tensor], x: Tensor, task: int, top_k: int) -> Tensor:
+def naive_moe(
+    state: dict[str, Tensor], x: Tensor, task: int, top_k: int, gate_scores: str
+) -> Tensor:
     """The layer for one token [D], with plain loops."""
     logits = (state["gate"][task] @ x).tolist()
     order = sorted(range(len(logits)), key=lambda e: (-logits[e], e))[:top_k]
-    scores = torch.softmax(torch.tensor([logits[e] for e in order]), 0)
+    over = order if gate_scores == "topk" else range(len(logits))
+    total = sum(math.exp(logits[e]) for e in over)
+    scores = torch.tensor([math.exp(logits[e]) / total for e in order])
     out = torch.zeros_like(x)
     if "shared.fc1.weight" in state:
         hidden = state["shared.fc1.weight"] @ x + state["shared.fc1.bias"]
@@ -153,14 +157,18 @@ def naive_moe(state: dict[str, Tensor], x: Tensor, task: int, top_k: int) -> Ten
 @pytest.mark.parametrize("shared", [0, 6])
 @pytest.mark.parametrize("task", [0, 1])
 @pytest.mark.parametrize("top_k", [1, 2, 5])
-def test_moe_equals_a_loop_over_tokens(shared: int, task: int, top_k: int) -> None:
+@pytest.mark.parametrize("gate_scores", ["topk", "all"])
+def test_moe_equals_a_loop_over_tokens(
+    shared: int, task: int, top_k: int, gate_scores: str
+) -> None:
     tasks = [{"name": "a", "classes": 4}, {"name": "b", "classes": 2}]
-    model = seeded_model(config(shared_hidden=shared, top_k=top_k, tasks=tasks), seed=3)
+    changes = {"shared_hidden": shared, "top_k": top_k, "gate_scores": gate_scores}
+    model = seeded_model(config(tasks=tasks, **changes), seed=3)
     _, trace = run(model, task)
     prefix = "blocks.1.moe."
     state = {k[len(prefix) :]: v for k, v in model.state_dict().items() if k.startswith(prefix)}
     tokens = trace["blocks.1.norm2"].flatten(0, 1)
-    naive = torch.stack([naive_moe(state, x, task, top_k) for x in tokens])
+    naive = torch.stack([naive_moe(state, x, task, top_k, gate_scores) for x in tokens])
     moved = (trace["blocks.1.res2"] - trace["blocks.1.res1"]).flatten(0, 1)
     assert torch.allclose(moved, naive, atol=1e-5)
 
@@ -172,6 +180,11 @@ def test_ties_go_to_the_lower_index() -> None:
     assert topk.tolist() == [[1, 2, 4], [0, 1, 2], [2, 5, 0]]
     assert topk.dtype == torch.int64
     assert torch.allclose(scores[:2], torch.full((2, 3), 1 / 3))
+    moe = MoE(config(experts=6, top_k=3, gate_scores="all"))
+    topk_of_all, scores = moe.route(logits)
+    assert torch.equal(topk_of_all, topk)
+    assert torch.allclose(scores[1], torch.full((3,), 1 / 6))
+    assert torch.allclose(scores[0], logits[0].softmax(0)[topk[0]])
 
 
 def test_equal_gate_rows_choose_the_first_experts() -> None:

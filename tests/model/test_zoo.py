@@ -58,6 +58,7 @@ def test_geometries(name: str, macs: int, count: int) -> None:
 def test_m3vit_shape() -> None:
     config = zoo_config("m3vit-tiny")
     assert config.tokens == 129
+    assert config.gate_scores == "all"
     assert config.moe_layers == (1, 3, 5, 7, 9, 11)
     assert [(t.name, t.classes) for t in config.tasks] == [("segmentation", 40), ("depth", 16)]
 

@@ -110,16 +110,29 @@ class GatheredExperts(nn.Module):
         self.w2 = nn.Parameter(torch.randn(experts, hidden, dim) * hidden**-0.5)
         self.b2 = nn.Parameter(torch.randn(experts, dim) * 0.1)
 
+    def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and experts."""
+        top = torch.topk(logits, self.top_k, dim=-1)
+        return torch.softmax(top.values, dim=-1), top.indices
+
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        top = torch.topk(self.router(flat), self.top_k, dim=-1)
+        scores, index = self.route(self.router(flat))
         out = torch.zeros_like(flat)
         for slot in range(self.top_k):
-            e = top.indices[:, slot]
+            e = index[:, slot]
             hidden = torch.bmm(flat.unsqueeze(1), self.w1[e]) + self.b1[e].unsqueeze(1)
             y = (torch.bmm(F.gelu(hidden), self.w2[e]) + self.b2[e].unsqueeze(1)).squeeze(1)
-            out = out + y * torch.softmax(top.values, dim=-1)[:, slot].unsqueeze(-1)
+            out = out + y * scores[:, slot].unsqueeze(-1)
         return out.reshape(x.shape)
+
+
+class ScoredExperts(GatheredExperts):
+    """A softmax over all experts, of which the chosen keep their scores (as V-MoE)."""
+
+    def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        scores, index = logits.softmax(dim=-1).topk(self.top_k, dim=-1)
+        return scores, index
 
 
 class SparseExperts(nn.Module):
@@ -168,6 +181,7 @@ ATTENTIONS = {"timm": TimmAttention, "head-first": HeadFirstAttention, "bert": S
 EXPERTS = {
     "masked": MaskedExperts,
     "gathered": GatheredExperts,
+    "scored": ScoredExperts,
     "sparse": SparseExperts,
     "batched": BatchedExperts,
 }

@@ -95,6 +95,8 @@ def test_the_witness_sees_a_fault(op: str, tmp_path: Path) -> None:
         {},
         {"pixel_mean": (0.4, 0.5), "pixel_std": (0.2, 0.3), "shared_hidden": 0, "top_k": 3},
         {"moe_layers": ()},
+        {"gate_scores": "all", "top_k": 3},
+        {"gate_scores": "all", "top_k": 1, "shared_hidden": 0},
     ],
 )
 def test_every_tensor_is_close(kind: Experts, changes: dict[str, object]) -> None:

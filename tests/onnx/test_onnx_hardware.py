@@ -15,12 +15,12 @@ from hwmoe.model.zoo import load_model
 
 
 def test_import_quantize_simulate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = export(ViT("head-first", "gathered"), tmp_path / "theirs.onnx")
+    source = export(ViT("head-first", "scored"), tmp_path / "theirs.onnx")
     ours = tmp_path / "ours.safetensors"
     assert main(["import", str(source), "--out", str(ours)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Recognized ONNX" in shown
-    assert "1 with 4 experts, top-2" in shown
+    assert "1 with 4 experts, top-2 of a softmax over all" in shown
     assert "agree within" in shown
     assert main(["import", str(source), "--json"]) == 0
     keys = json.loads(capsys.readouterr().out)["keys"]

@@ -36,6 +36,7 @@ def same(imported: Imported, source: nn.Module, tolerance: float = 2e-5) -> None
         ("timm", None, {}),
         ("head-first", "masked", {}),
         ("bert", "gathered", {}),
+        ("timm", "scored", {}),
         ("timm", "batched", {"opset_version": 14}),  # LayerNorm and GELU as single operations
         ("bert", "masked", {"dynamic_axes": None, "batch": 3}),  # this batch only
     ],
@@ -51,6 +52,7 @@ def test_styles(
     assert config.moe_layers == ((1,) if experts else ())
     if experts:
         assert (config.experts, config.top_k, config.expert_hidden) == (4, 2, 8)
+        assert config.gate_scores == ("all" if experts == "scored" else "topk")
     assert set(imported.sources) == set(imported.state)
     same(imported, source)
 
@@ -65,7 +67,9 @@ def test_the_default_exporter(tmp_path: Path, name: str) -> None:
         assert imported.sources["blocks.1.moe.shared.fc1.weight"].startswith("blocks.1.mlp.shared")
         same(imported, source)
         return
-    net = small(channels=3, pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4))
+    net = small(
+        channels=3, gate_scores="all", pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4)
+    )
 
     class Both(nn.Module):
         def __init__(self, model: MoEViT) -> None:

@@ -109,8 +109,9 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.gate(x)
-        if self.kind == "all":
+        if self.kind in ("all", "squared"):
             values, index = logits.softmax(-1).topk(2, dim=-1)
+            values = values if self.kind == "all" else values * values
         else:
             values, index = logits.topk(2, dim=-1)
             values = values.softmax(-1)
@@ -139,7 +140,7 @@ def with_gate(kind: str) -> ViT:
         (Masked, "not between two products"),
         (PostNorm, "there are 0 Softmax between two LayerNorms; nearest: attention"),
         (lambda: with_gate("bias"), "this gate has a bias"),
-        (lambda: with_gate("all"), "a softmax over all experts that is not normalised"),
+        (lambda: with_gate("squared"), "no weighted sum of the top k experts"),
         (lambda: with_gate("capacity"), "large logit does not choose one expert alone"),
         (lambda: with_gate("twice"), "a large logit does not choose one expert alone"),
     ],
@@ -149,6 +150,14 @@ def test_structures_that_are_not_ours(
 ) -> None:
     with pytest.raises(ImportFailed, match=said):
         import_file(export(make(), tmp_path / "model.onnx"))
+
+
+def test_layers_with_different_softmax(tmp_path: Path) -> None:
+    """Over the chosen in the first layer, over all in the second; a configuration has one."""
+    model = ViT("timm")
+    model.blocks[0].mlp, model.blocks[1].mlp = Gate("chosen"), Gate("all")
+    with pytest.raises(ImportFailed, match=r"softmax over.*differs between layers: all, topk"):
+        import_file(export(model, tmp_path / "model.onnx"))
 
 
 def test_routing_that_the_exporter_froze(tmp_path: Path) -> None:

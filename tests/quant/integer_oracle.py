@@ -95,10 +95,14 @@ def route(logits: Row, k: int) -> Row:
     return chosen
 
 
-def scores(chosen: Row, m: int, s: int) -> Row:
-    weights = [EXP15[min(255, rescale(chosen[0] - x, m, s))] for x in chosen]
-    total = sum(weights)
-    return [(w * 2**15 + total // 2) // total for w in weights]
+def scores(chosen: Row, m: int, s: int, over: Row | None = None) -> Row:
+    """Of the chosen, in a softmax over them or over the logits `over`."""
+
+    def weight(logit: int) -> int:
+        return EXP15[min(255, rescale(chosen[0] - logit, m, s))]
+
+    total = sum(weight(x) for x in (chosen if over is None else over))
+    return [(weight(x) * 2**15 + total // 2) // total for x in chosen]
 
 
 class Oracle:
@@ -170,7 +174,12 @@ class Oracle:
         p = self.model.gate(f"{name}.softmax.{self.task}")
         chosen = [route(row, p.top_k) for row in logits]
         weight = [
-            scores([row[e] for e in best], p.score_mult, p.score_shift)
+            scores(
+                [row[e] for e in best],
+                p.score_mult,
+                p.score_shift,
+                row if c.gate_scores == "all" else None,
+            )
             for row, best in zip(logits, chosen, strict=True)
         ]
         self.trace[f"{name}.topk"], self.trace[f"{name}.scores"] = chosen, weight

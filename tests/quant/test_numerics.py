@@ -251,6 +251,44 @@ def test_a_lone_expert_has_score_one() -> None:
     assert numerics.gate_scores(np.array([[-5]], np.int16), 77, 9).tolist() == [[2**15]]
 
 
+LOGITS = st.lists(st.integers(-32768, 32767), min_size=1, max_size=64)
+
+
+@given(LOGITS, st.integers(1, 8), st.integers(0, 2**17 - 1), SHIFT)
+@FAST
+def test_gate_scores_over_all(logits: list[int], k: int, m: int, s: int) -> None:
+    over, k = np.array([logits], np.int16), min(k, len(logits))
+    chosen = np.take_along_axis(over, numerics.top_k(over, k), -1)
+    got = numerics.gate_scores(chosen, m, s, over)[0].tolist()
+    assert got == oracle.scores(chosen[0].tolist(), m, s, logits)
+    assert got == sorted(got, reverse=True)
+    assert sum(got) <= 2**15 + k / 2
+    own = numerics.gate_scores(chosen, m, s)[0].tolist()
+    assert got == own if k == len(logits) else all(a <= b for a, b in zip(got, own, strict=True))
+
+
+@given(st.lists(st.floats(-8, 8), min_size=1, max_size=64), st.integers(1, 8))
+@FAST
+def test_gate_scores_over_all_are_those_of_a_float_softmax(values: list[float], k: int) -> None:
+    """Within half a step of the grid (1/64 of a score), the table's floor and the rounding."""
+    scale = 8 / 32767
+    logits = np.round(np.array([values]) / scale).astype(np.int16)
+    chosen = np.take_along_axis(logits, numerics.top_k(logits, min(k, len(values))), -1)
+    shift = numerics.choose_shift([scale * 32], "gate")
+    found = numerics.gate_scores(chosen, round(scale * 32 * 2**shift), shift, logits)
+    real = np.exp(scale * logits.astype(np.float64))
+    exact = np.exp(scale * chosen.astype(np.float64)) / real.sum()
+    floor = (len(values) - 1) * numerics.EXP15[-1] / 32767
+    error = np.abs(found / numerics.SCORE_ONE - exact)
+    assert (error <= exact * (2 / 64 + floor + 1e-3) + floor * exact.max() + 2**-15).all()
+
+
+def test_a_lone_choice_of_equals_has_its_share() -> None:
+    """k = 1 does not mean a score of 1: ten equal logits are a tenth each."""
+    logits = np.full((1, 10), 7, np.int16)
+    assert numerics.gate_scores(logits[:, :1], 77, 9, logits).tolist() == [[round(2**15 / 10)]]
+
+
 @given(st.integers(-32768, 32767), st.integers(0, 2**15))
 @FAST
 def test_apply_score(y: int, u: int) -> None:
@@ -318,6 +356,7 @@ def test_no_float_in_the_arithmetic() -> None:
         numerics.normalize_rows(x, integers([[127]]), 1 << 15, 8),
         numerics.top_k(x, 3),
         numerics.gate_scores(integers([[7, 7, -9]]), 3, 9),
+        numerics.gate_scores(integers([[7, 7]]), 3, 9, integers([[7, -9, 7]])),
         numerics.apply_score(x, integers([[5]])),
         numerics.saturate(x, INT8, "site", Saturations()),
     ]

@@ -27,6 +27,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "ternary": {"kind": "ternary"},
     "no shared, three of three": {"shared_hidden": 0, "experts": 3, "top_k": 3},
     "one expert, all layers": {"experts": 1, "top_k": 1, "moe_layers": (0, 1)},
+    "scores of all": {"gate_scores": "all"},
+    "the best with its score of all": {"gate_scores": "all", "top_k": 1, "experts": 9},
     "dense, one patch, one head": {"moe_layers": (), "image": (4, 4), "heads": 1},
 }
 

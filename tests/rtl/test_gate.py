@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,16 @@ from hwmoe.sim.verilator import lint
 
 CONFIGS = {
     "one": GateConfig(max_experts=5, max_k=1),
-    "three": GateConfig(max_experts=16, max_k=3),
-    "most": GateConfig(max_experts=64, max_k=8),
+    "one_of_all": GateConfig(max_experts=5, max_k=1, all_scores=True),
+    "three": GateConfig(max_experts=16, max_k=3, all_scores=True),
+    "most": GateConfig(max_experts=64, max_k=8, all_scores=True),
 }
 LINTED = CONFIGS | {
     "smallest": GateConfig(max_experts=1, max_k=1),
+    "smallest_of_all": GateConfig(max_experts=1, max_k=1, all_scores=True),
+    "more_cells_than_experts": GateConfig(max_experts=3, max_k=8, all_scores=True),
     "deepest": GateConfig(max_experts=1024, max_k=2),
+    "deepest_of_all": GateConfig(max_experts=1024, max_k=2, all_scores=True),
 }
 UNDER_COCOTB = ("three",)  # the others run in the bench that builds faster
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
@@ -56,15 +61,29 @@ def extreme_ops(rng: np.random.Generator, experts: int, k: int) -> list[GateOp]:
     return [GateOp(logits, GateParams(mult, shift, k)) for mult, shift in ends]
 
 
+def over_all(cases: list[Case]) -> list[Case]:
+    """The same logits with the other softmax, and then both in turn."""
+    turned = []
+    for name, ops in cases:
+        others = [replace(op, params=replace(op.params, scores="all")) for op in ops]
+        turned.append((f"{name}_of_all", others))
+    mixed = [op for pair in zip(cases[-1][1], turned[-1][1], strict=True) for op in pair]
+    return [*cases, *turned, ("both", mixed)]
+
+
 def all_cases(cfg: GateConfig) -> list[Case]:
     rng = np.random.default_rng(7)
     experts, k = cfg.max_experts, cfg.max_k
     cases = [
         ("one_token", [make_op(rng, (1, experts), k)]),
-        ("many_tokens", [make_op(rng, (400, experts), k, SHIFTS[2])]),
+        ("many_tokens", [make_op(rng, (200, experts), k, SHIFTS[2])]),
         ("all_chosen", [make_op(rng, (60, k), k), make_op(rng, (60, 1), 1)]),
         ("each_k", [make_op(rng, (7, experts), n) for n in range(1, k + 1)]),
         ("each_k_of_k", [make_op(rng, (30, n), n) for n in range(1, k + 1)]),
+        (
+            "few_more_than_k",
+            [make_op(rng, (30, min(experts, k + n)), k) for n in range(1, 5)],
+        ),
         ("shifts", [make_op(rng, (9, experts), k, shift) for shift in SHIFTS]),
         ("extremes", extreme_ops(rng, experts, k)),
     ]
@@ -73,7 +92,8 @@ def all_cases(cfg: GateConfig) -> list[Case]:
         count = int(rng.integers(1, experts + 1))
         shape = (int(rng.integers(1, 9)), count)
         chained.append(make_op(rng, shape, int(rng.integers(1, min(k, count) + 1))))
-    return [*cases, ("back_to_back", chained)]
+    cases.append(("back_to_back", chained))
+    return over_all(cases) if cfg.all_scores else cases
 
 
 def differences(case: Case, result: StreamResult) -> list[str]:
@@ -140,7 +160,8 @@ def test_bit_exact_and_cycles_at_full_speed(name: str, folder: Path) -> None:
         assert differences((case_name, ops), result) == []
         took = result.stamps["m_axis_status"] - result.stamps["s_axis_cmd"]
         for op, cycles in zip(ops, took, strict=True):
-            errors.append(gate_cycles(*op.logits.shape, op.params.top_k) - int(cycles))
+            p = op.params
+            errors.append(gate_cycles(*op.logits.shape, p.top_k, p.scores) - int(cycles))
             assert errors[-1] == 0, (case_name, op.logits.shape, op.params.top_k, cycles)
     print(f"{name}: cycle formula off by {min(errors)} to {max(errors)} in {len(errors)} commands")
 
@@ -154,13 +175,24 @@ def test_empty_commands_only_answer(folder: Path) -> None:
     assert set(took) == {gate_cycles(0, 2, 1)}
 
 
-def test_planted_fault_is_found(tmp_path: Path) -> None:
-    """Ties go to the higher index."""
-    cfg = CONFIGS["one"]
+# Each: configuration, file, the right expression, and the wrong one.
+FAULTS = {
+    "ties go to the higher index": (
+        "one", "hwmoe_gate_top.sv", "$signed(logit) > $signed", "$signed(logit) >= $signed",
+    ),
+    "what stays in the cells is summed, not what drops out": (
+        "one_of_all", "hwmoe_gate.sv", "? least : beat", "? beat : least",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
+    name, file, right, wrong = FAULTS[fault]
+    cfg = CONFIGS[name]
     files = gate_rtl(cfg)
-    right, wrong = "$signed(logit) > $signed", "$signed(logit) >= $signed"
-    assert files["hwmoe_gate_top.sv"].count(right) == 1
-    files["hwmoe_gate_top.sv"] = files["hwmoe_gate_top.sv"].replace(right, wrong)
+    assert files[file].count(right) == 1
+    files[file] = files[file].replace(right, wrong)
     cases = all_cases(cfg)
     results = run_compiled(files, [gate_case(*case) for case in cases], tmp_path, stall=0.0)
     assert all_differences(cases, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def test_pragmas(source: str, written: Folders) -> None:
     problems, count = check(preprocessed(folder, source))
     assert problems == []
     assert count >= (folder / source).read_text().count("#pragma HLS") > 0
+
+
+def test_offsets_of_registers(written: Folders) -> None:
+    """Ours on a Zynq; on a card Vitis places the registers, and is not to be told."""
+    for board, wanted in (("zcu102", 6 + 2), ("u280", 0)):
+        text = (written(board) / "hls/hwmoe_top.cpp").read_text()
+        assert len(re.findall(r"bundle = control offset = 0x[0-9a-f]+\n", text)) == wanted
+        assert len(re.findall(r"mode = s_axilite .*bundle = control\b", text)) == 6 + 2 + 1
+        assert check(preprocessed(written(board) / "hls", TOP))[0] == []
 
 
 LINEAR, STEP, TOP = "hwmoe_linear.cpp", "hwmoe_linear_step.cpp", "hwmoe_top.cpp"

@@ -119,6 +119,37 @@ def test_planted_fault_in_hls_tcl(copied: Folders, old: str, new: str, says: str
     assert says in ran.text
 
 
+@pytest.mark.parametrize("engine", vitis.ENGINES)
+@pytest.mark.parametrize("board", ["zcu102", "u280"])
+def test_hls_config_of_an_engine(board: str, engine: str, written: Folders) -> None:
+    folder = written(board) / "vitis"
+    text = (folder / f"hls_{engine}.cfg").read_text()
+    assert problems("hls", text) == []
+    values = {(section, key): value for section, key, value in entries(text)}
+    assert values["hls", "syn.top"] == f"hwmoe_{engine}"
+    assert values["hls", "flow_target"] == "vivado"
+    source = (folder / values["hls", "syn.file"]).read_text()
+    assert f"void hwmoe_{engine}(" in source
+    assert "mode = ap_ctrl_none port = return" in source
+
+
+@needs_tclsh
+@pytest.mark.parametrize("engine", vitis.ENGINES)
+def test_hls_tcl_of_an_engine(engine: str, copied: Folders) -> None:
+    folder, script = copied("u280"), f"vitis/hls_{engine}.tcl"
+    ran = run_tcl(folder, "hls", script)
+    assert ran.code == 0, ran.text
+    assert ran.phases == ["csynth"]
+    ran = run_tcl(folder, "hls", script, HWMOE_STEPS="csynth export")
+    assert ran.code == 0, ran.text
+    assert "stub: exported ip_catalog" in ran.text
+    assert run_tcl(folder, "hls", script, HWMOE_STEPS="csim").code == 1
+    edit(folder, script, f"set_top hwmoe_{engine}\n", "set_top hwmoe_vector\n")
+    wrong = run_tcl(folder, "hls", script)
+    assert wrong.code == 99
+    assert "no file of hwmoe_vector" in wrong.text
+
+
 @pytest.mark.parametrize("board", CARDS)
 def test_link(board: str, written: Folders) -> None:
     text = (written(board) / vitis.LINK).read_text()

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hwmoe.model.config import GateScores
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -41,11 +43,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Remark:
-    """Keys that are refused or ignored, and why."""
+    """Keys that are refused or ignored, and why; ``scores``: what they say of the gates."""
 
     keys: tuple[str, ...]
     text: str
     nearest: str = ""
+    scores: GateScores | None = None
 
     def covers(self, key: str) -> bool:
         return any(fnmatchcase(key, pattern) for pattern in self.keys)
@@ -61,7 +64,7 @@ class Family:
     norm_eps: float
     assumed: str
     heads: str
-    scores: str
+    scores: GateScores
     entries: tuple[Entry, ...]
     refused: tuple[Remark, ...]
     ignored: tuple[Remark, ...]
@@ -115,7 +118,7 @@ def _family(name: str, table: dict[str, Any], tables: dict[str, dict[str, Any]])
         merged["norm_eps"],
         merged["assumed"],
         merged["heads"],
-        merged.get("scores", ""),
+        merged.get("scores", "topk"),
         tuple(_entry(pattern, fields) for pattern, fields in keys.items()),
         tuple(_remarks("refused", base, table)),
         tuple(_remarks("ignored", base, table)),
@@ -132,7 +135,8 @@ def _entry(pattern: str, fields: dict[str, Any]) -> Entry:
 def _remarks(kind: str, *tables: dict[str, Any]) -> Iterator[Remark]:
     for table in tables:
         for item in table.get(kind, []):
-            yield Remark(tuple(item["keys"]), item["text"], item.get("nearest", ""))
+            rest = {name: item[name] for name in ("nearest", "scores") if name in item}
+            yield Remark(tuple(item["keys"]), item["text"], **rest)
 
 
 @cache

@@ -9,10 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwmoe.model.config import ModelConfig
+from hwmoe.model.config import GateScores, ModelConfig
 from hwmoe.model.loaders.imported import ImportProblem, Note
 from hwmoe.model.loaders.matching import Match
 from hwmoe.model.loaders.options import ImportOptions
+
+SCORES: dict[GateScores, str] = {
+    "topk": "a softmax over the chosen experts",
+    "all": "a softmax over all experts, of which the chosen keep their scores",
+}
 
 
 @dataclass
@@ -52,8 +57,8 @@ class Geometry:
                 "expert_hidden": self._size("H", "hidden channels of an expert"),
                 "shared_hidden": sizes.get("S", 0),
                 "top_k": self._top_k(),
+                "gate_scores": self._gate_scores(),
             }
-            self._gate(fields["experts"], fields["top_k"])
         self._remarks()
         if len(self.problems) > before:
             return None
@@ -129,21 +134,14 @@ class Geometry:
             self._ask("top-k", text, "give --top-k; Edge-MoE has 2")
         return self.options.top_k
 
-    def _gate(self, experts: int | None, top_k: int | None) -> None:
-        scores = self.match.family.scores
-        if not scores or (top_k is not None and experts == top_k):
-            return
-        if self.options.gate_scores is None:
-            self._ask(
-                "gate-scores",
-                f"{self.match.family.title} makes scores by {scores}; ours is a softmax over the "
-                "chosen experts, whose scores add up to 1",
-                "give --gate-scores topk if your model was trained so, or --gate-scores "
-                "renormalize to accept the difference (then fine-tune)",
-            )
-        elif self.options.gate_scores == "renormalize":
-            text = f"{scores} there; here the chosen scores add up to 1: NOT the same function"
-            self.notes.append(Note("gate-scores", text))
+    def _gate_scores(self) -> GateScores:
+        own, title = self.match.scores, self.match.family.title
+        chosen = self.options.gate_scores or own
+        text = f"{SCORES[chosen]}, as in {title} (--gate-scores if it is not so)"
+        if chosen != own:
+            text = f"{SCORES[chosen]}, as you say; {title} itself: {SCORES[own]}"
+        self.notes.append(Note("gate-scores", text))
+        return chosen
 
     def _tasks(self) -> list[dict[str, Any]]:
         options = self.options

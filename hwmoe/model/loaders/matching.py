@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from hwmoe.model.config import MAX_DEPTH
+from hwmoe.model.config import MAX_DEPTH, GateScores
 from hwmoe.model.loaders.families import Dimension, Entry, Family, families, recognize
 from hwmoe.model.loaders.imported import ImportFailed, ImportProblem, Note
 from hwmoe.model.loaders.options import ImportOptions
@@ -56,6 +56,7 @@ class Match:
     depth: int
     moe_layers: tuple[int, ...]
     tasks: int  # how many the keys speak of; 0: none
+    scores: GateScores  # how its gates make scores, as far as keys and family say
 
     def targets(self) -> dict[str, list[Matched]]:
         """For each parameter of ours, the keys that make it."""
@@ -85,15 +86,16 @@ def match_keys(
         notes.append(Note(prefix, "prefix taken off all keys"))
     found: list[Matched] = []
     foreign: list[str] = []
+    scores = family.scores
     for key in keys:
         name = key.removeprefix(prefix)
         matched = _match(family, key, name)
         # Outside the prefix only a classifier may lie, beside its backbone.
         if matched is not None and (key.startswith(prefix) or "heads." in matched.entry.to):
             found.append(matched)
-        elif any(remark.covers(name) for remark in family.ignored):
-            text = next(r.text for r in family.ignored if r.covers(name))
-            notes.append(Note(key, f"{text}, not part of the model"))
+        elif remark := next((r for r in family.ignored if r.covers(name)), None):
+            notes.append(Note(key, f"{remark.text}, not part of the model"))
+            scores = remark.scores or scores
         else:
             foreign.append(key)
     problems += _foreign(family, prefix, foreign, source)
@@ -111,7 +113,7 @@ def match_keys(
     for layer in sorted(moe & dense):
         text = "has both a dense feed-forward block and experts"
         problems.append(ImportProblem(f"layer {layer}", "geometry", (), text, "one of the two"))
-    return Match(family, prefix, tuple(found), depth, tuple(sorted(moe)), tasks)
+    return Match(family, prefix, tuple(found), depth, tuple(sorted(moe)), tasks, scores)
 
 
 def grouped(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-GateScores = Literal["topk", "renormalize"]
+from hwmoe.model.config import GateScores
 
 
 @dataclass(frozen=True)
@@ -14,10 +13,10 @@ class ImportOptions:
     """Everything here is also an option of `hwmoe import`. None or empty: not given.
 
     ``image`` and ``patch`` are (height, width) in pixels. ``classes`` are those of each task, for
-    a source without classifiers, which then get untrained ones. ``gate_scores`` says how the
-    gates of the source make scores: ``topk`` as ours do, ``renormalize`` otherwise, and the
-    difference is accepted. ``ignore`` are patterns (``decoders.*``) of keys to leave out;
-    ``entry`` and ``prefix`` choose one of several models in a file.
+    a source without classifiers, which then get untrained ones. ``gate_scores`` (that of a
+    `ModelConfig`) overrules what is known of the gates of the source. ``ignore`` are patterns
+    (``decoders.*``) of keys to leave out; ``entry`` and ``prefix`` choose one of several models in
+    a file.
     """
 
     name: str | None = None

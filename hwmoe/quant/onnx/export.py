@@ -239,10 +239,13 @@ class _Writer:
         )
         largest = graph.node("ReduceMax", chosen, graph.axis(-1), keepdims=1)
         ratio = params.score_mult * 2.0**-params.score_shift / scale
+        over = logits if params.scores == "all" else chosen
         weights = self.exponential(
-            graph.node("Sub", largest, chosen), ratio, numerics.EXP15, f"{name}.weights"
+            graph.node("Sub", largest, over), ratio, numerics.EXP15, f"{name}.weights"
         )
         total = graph.node("ReduceSum", weights, graph.axis(-1), keepdims=1)
+        if params.scores == "all":
+            weights = graph.node("GatherElements", weights, index, axis=-1)
         scores = graph.node("Div", weights, total, name=f"{name}.scores")
         zeros = graph.node("Mul", logits, graph.number(0.0, "zero"))
         return graph.node("ScatterElements", zeros, index, scores, axis=-1, name=f"{name}.shares")

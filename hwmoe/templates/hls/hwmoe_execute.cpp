@@ -35,6 +35,8 @@ count_t execute(
     const port_beat_t* images, port_beat_t* results, HWMOE_WEIGHT_PARAMETERS, cursor_t& cursor
 ) {
 #pragma HLS inline off
+    // Vitis makes an array of its own of each member of an array of structs (UG1399, Structs): of
+    // these the lanes, [words][T_IN], whose dimension 2 is partitioned.
     static x_beat_t act8[ACT8_WORDS];
 #pragma HLS array_partition variable = act8 type = complete dim = 2
     static x_beat_t heads[HEADS_WORDS];

@@ -195,8 +195,8 @@ static inline y_beat_t finish(
     y_beat_t y;
     for (int e = 0; e < T_EPI; ++e) {
 #pragma HLS unroll
-        const acc_t biased = acc[first + e] + acc_t(p.channel[e].bias);
-        const prod_t scaled = rescale(biased, mult_t(p.channel[e].multiplier), cmd.shift);
+        const acc_t biased = acc[first + e] + acc_t(p.word[2 * e]);
+        const prod_t scaled = rescale(biased, mult_t(p.word[2 * e + 1]), cmd.shift);
         if ((cmd.flags & FLAG_WIDE) != 0) {
             y.lane[e] = saturate16(scaled, clipped);
         } else {

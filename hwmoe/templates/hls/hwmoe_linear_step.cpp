@@ -82,8 +82,8 @@ static void send_params(
         p_beat_t p;
         for (int e = 0; e < T_EPI; ++e) {
 #pragma HLS unroll
-            p.channel[e].bias = int32_at(bytes, 8 * e);
-            p.channel[e].multiplier = int32_at(bytes, 8 * e + 4);
+            p.word[2 * e] = int32_at(bytes, 8 * e);
+            p.word[2 * e + 1] = int32_at(bytes, 8 * e + 4);
         }
         s_p.write(p);
     }

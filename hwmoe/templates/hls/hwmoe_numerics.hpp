@@ -138,17 +138,28 @@ inline int8_t row_value(acc_t a, const row_scale_t& scale, count_t& clipped) {
 }
 
 // ---- scores of the gate (section 6) -------------------------------------------------------------
-// `chosen` holds k logits, the largest first; scores are 16 bits, 2^15 is 1.0.
+inline uint32_t gate_weight(int16_t largest, int16_t logit, mult_t mult, int shift) {
+#pragma HLS inline
+    return EXP15[exp_index(acc_t(largest) - logit, mult, shift)];
+}
+
+// `chosen` holds k logits, the largest first; scores are 16 bits, 2^15 is 1.0. The softmax runs
+// over the first `n_over` of `over`, or, with 0, over the chosen.
 inline void gate_scores(
-    const int16_t chosen[MAX_TOP_K], int k, mult_t mult, int shift, uint16_t score[MAX_TOP_K]
+    const int16_t chosen[MAX_TOP_K], int k, const int16_t over[MAX_EXPERTS], int n_over,
+    mult_t mult, int shift, uint16_t score[MAX_TOP_K]
 ) {
 #pragma HLS inline off
     uint32_t weight[MAX_TOP_K];
     uint32_t total = 0;
     for (int j = 0; j < k; ++j) {
 #pragma HLS loop_tripcount min = 1 max = MAX_TOP_K
-        weight[j] = EXP15[exp_index(acc_t(chosen[0]) - chosen[j], mult, shift)];
-        total += weight[j];
+        weight[j] = gate_weight(chosen[0], chosen[j], mult, shift);
+        total += n_over == 0 ? weight[j] : 0U;
+    }
+    for (int e = 0; e < n_over; ++e) {
+#pragma HLS loop_tripcount min = 0 max = MAX_EXPERTS
+        total += gate_weight(chosen[0], over[e], mult, shift);
     }
     for (int j = 0; j < k; ++j) {
 #pragma HLS loop_tripcount min = 1 max = MAX_TOP_K

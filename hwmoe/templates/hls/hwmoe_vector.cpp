@@ -208,7 +208,8 @@ static void route_token(
         chosen[j] = logit[best];
         taken[best] = true;
     }
-    gate_scores(chosen, a.top_k, mult_t(a.mult), a.shift, score);
+    const int n_over = MAX_SCORES != 0 && a.scores != 0 ? a.experts : 0;
+    gate_scores(chosen, a.top_k, logit, n_over, mult_t(a.mult), a.shift, score);
     for (int j = 0; j < a.top_k; ++j) {
 #pragma HLS loop_tripcount min = 1 max = MAX_TOP_K
         const int at = routing.length[expert[j]];
@@ -224,6 +225,7 @@ void gate_step(const gate_args_t& a, const word16_t y[Y_WORDS], routing_t lists[
     HWMOE_CHECK(a.experts > 0 && a.experts <= MAX_EXPERTS, "gate: experts");
     HWMOE_CHECK(a.top_k > 0 && a.top_k <= MAX_TOP_K, "gate: top_k");
     HWMOE_CHECK(a.top_k <= a.experts, "gate: top_k is larger than the number of experts");
+    HWMOE_CHECK(a.scores <= MAX_SCORES, "gate: scores");
     HWMOE_CHECK(a.n_tok <= MAX_TOKENS, "gate: n_tok");
     HWMOE_CHECK_RANGE(a.src, ceil_div(a.experts, T_IN) * a.n_tok, Y_WORDS, "gate: src");
     routing_t& routing = lists[a.slot];

@@ -138,6 +138,7 @@ ILLEGAL: dict[str, tuple[int, str, dict[str, int]]] = {
     "wait": (6, "add", {"wait": 32}),
     "signal": (6, "add", {"signal": 128}),
     "slot": (6, "gate", {"slot": 4}),
+    "scores": (6, "gate", {"scores": 1}),
     "expert": (6, "linear", {"expert": 16}),
     "n_tok": (6, "attention", {"n_tok": 41}),
     "image": (4, "load_image", {"dst": 1, "words": 64}),

@@ -30,13 +30,19 @@ BENCH = Path(__file__).with_name("vector_bench.sv")
 
 
 def machine(
-    lanes: int, part: int, port: int, tables: Tables, max_k: int, t_epi: int
+    lanes: int,
+    part: int,
+    port: int,
+    tables: Tables,
+    max_k: int,
+    t_epi: int,
+    all_scores: bool = False,
 ) -> tuple[AcceleratorConfig, Tables]:
     acc = AcceleratorConfig(
         linear=LinearConfig(t_in=lanes, t_out=4 * lanes, t_epi=t_epi),
         attention=AttentionConfig(dim_lanes=t_epi),
         layernorm=LayerNormConfig(lanes=part, max_tiles=24),
-        gate=GateConfig(max_experts=tables.max_experts, max_k=max_k),
+        gate=GateConfig(max_experts=tables.max_experts, max_k=max_k, all_scores=all_scores),
         ports=PortsConfig(port_bits=port),
     )
     return acc, tables
@@ -44,7 +50,7 @@ def machine(
 
 CONFIGS = {
     # a beat a word; four beats of parameters for each
-    "join": machine(8, 8, 128, Tables(3, 16, 37), max_k=4, t_epi=4),
+    "join": machine(8, 8, 128, Tables(3, 16, 37), max_k=4, t_epi=4, all_scores=True),
     # six beats a word, two from a beat of parameters; lanes are no power of two
     "split": machine(12, 2, 256, Tables(1, 5, 12), max_k=5, t_epi=2),
 }

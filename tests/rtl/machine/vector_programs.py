@@ -6,6 +6,7 @@ import numpy as np
 from vector_script import WORDS, Script, Tables
 
 from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.plan.packing import GATE_SCORES
 from hwmoe.quant.kernels import GateParams, NormParams
 from hwmoe.quant.numerics import SHIFTS
 
@@ -87,7 +88,9 @@ class Programs:
         slot, other = (int(s) for s in self.rng.integers(0, tables.slots, 2))
         shift = int(self.rng.choice(SHIFTS))
         mult = min((1 << 17) - 1, int(2 ** (shift - self.rng.uniform(0, 8))))
-        self.script.gate(src, n_tok, experts, slot, GateParams(mult, shift, k), other)
+        kinds = GATE_SCORES[: 1 + self.script.acc.gate.all_scores]
+        scores = kinds[self.rng.integers(0, len(kinds))]
+        self.script.gate(src, n_tok, experts, slot, GateParams(mult, shift, k, scores), other)
         for s in (slot, other):
             for expert in range(tables.max_experts):
                 self.script.peek_list(s, expert)

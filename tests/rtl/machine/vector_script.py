@@ -10,7 +10,7 @@ from hwmoe.dse.gate_cycles import gate_cycles
 from hwmoe.dse.layernorm_cycles import layernorm_cycles
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.isa import instruction_set
-from hwmoe.plan.packing import ceil_div, pack_norm_params, tile_major
+from hwmoe.plan.packing import GATE_SCORES, ceil_div, pack_norm_params, tile_major
 from hwmoe.quant.kernels import GateParams, NormParams, gate, norm
 from hwmoe.quant.numerics import INT16, SHIFTS, IntArray, Saturations, apply_score, saturate
 
@@ -199,11 +199,12 @@ class Script:
             top_k=p.top_k,
             shift=SHIFTS.index(p.score_shift),
             slot=slot,
+            scores=GATE_SCORES.index(p.scores),
         )
         if meanwhile is not None and meanwhile != slot:
             for expert in range(self.tables.max_experts):
                 self.peek_list(meanwhile, expert)
-        most = gate_cycles(n_tok, experts, p.top_k) + 16
+        most = gate_cycles(n_tok, experts, p.top_k, p.scores) + 16
         self.wait(f"gate [{n_tok}, {experts}]", 0, most)
         for expert in range(self.tables.max_experts):
             self.lists[slot, expert] = [

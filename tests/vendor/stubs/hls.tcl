@@ -60,7 +60,9 @@ define csim_design {clean O setup} {argv ldflags mflags} 0 0 {
 define csynth_design {} {} 0 0 {
   in_state solution
   need {[info exists ::stub_part] && [info exists ::stub_clock]} "csynth_design: no part or no clock"
-  set channel [open [lsearch -inline $::stub_files */hwmoe_top.cpp]]
+  set source [lsearch -inline $::stub_files */$::stub_top.cpp]
+  need {$source ne ""} "csynth_design: no file of $::stub_top"
+  set channel [open $source]
   set text [read $channel]
   close $channel
   need {[regexp "void $::stub_top\\(" $text]} "csynth_design: no function $::stub_top"
@@ -73,6 +75,6 @@ define export_design {} {format vendor library version ipname output description
   need {$format in {ip_catalog xo syn_dcp sysgen}} "export_design: -format $format"
   need {($format eq "xo") == ($::stub_flow eq "vitis")} "export_design: $format in the flow $::stub_flow"
   set vlnv [join [lmap name {vendor library ipname version} {option $opt $name}] :]
-  need {$vlnv eq "hwmoe:hwmoe:hwmoe_top:1.0"} "export_design: $vlnv"
+  need {$vlnv eq "hwmoe:hwmoe:$::stub_top:1.0"} "export_design: $vlnv"
   puts "stub: exported $format"
 }

@@ -92,6 +92,7 @@ def _config(graph: Graph, trunks: Sequence[Trunk], name: str) -> dict[str, Any]:
         config |= {
             "experts": len(experts[0].experts),
             "top_k": experts[0].top_k,
+            "gate_scores": experts[0].gate_scores,
             "expert_hidden": experts[0].experts[0].tensors[0].shape[0],
             "shared_hidden": 0 if shared is None else shared.tensors[0].shape[0],
         }
@@ -236,6 +237,7 @@ def differences(trunks: Sequence[Trunk]) -> list[ImportProblem]:
     facts["hidden size of dense layers"] = {b.experts[0].tensors[0].shape[0] for b in dense}
     facts["number of experts"] = {len(b.experts) for b in sparse}
     facts["experts a token"] = {b.top_k for b in sparse}
+    facts["what the scores are a softmax over"] = {b.gate_scores for b in sparse}
     facts["hidden size of experts"] = {e.tensors[0].shape[0] for b in sparse for e in b.experts}
     facts["hidden size of shared experts"] = {
         0 if b.shared is None else b.shared.tensors[0].shape[0] for b in sparse

@@ -187,6 +187,14 @@ def _gelu(node: Node, inputs: list[Any]) -> list[Array]:
     return [F.gelu(torch.from_numpy(np.ascontiguousarray(inputs[0])), approximate=how).numpy()]
 
 
+def _gather_elements(node: Node, inputs: list[Any]) -> list[Array]:
+    data, index = inputs
+    axis = int(node.attrs.get("axis", 0))
+    index = np.where(index < 0, index + data.shape[axis], index).astype(np.int64)
+    data = torch.from_numpy(np.ascontiguousarray(data))
+    return [data.gather(axis, torch.from_numpy(index)).numpy()]
+
+
 def _conv(node: Node, inputs: list[Any]) -> list[Array]:
     x, weight, *bias = [torch.from_numpy(np.ascontiguousarray(a)) for a in inputs if a is not None]
     attrs, dims = node.attrs, inputs[0].ndim - 2
@@ -221,6 +229,8 @@ OWN: dict[str, Callable[[Node, list[Any]], list[Array]]] = {
     "Cast": lambda node, x: [x[0].astype(DTYPES[int(node.attrs["to"])])],
     # onnx.reference loses the other axes when no index is given.
     "Gather": lambda node, x: [np.take(x[0], x[1], axis=int(node.attrs.get("axis", 0)))],
+    # onnx.reference takes no index of another shape than the data.
+    "GatherElements": _gather_elements,
     "Quant": lambda node, x: [quant(node, *x)],
     "BipolarQuant": lambda node, x: [bipolar(*x)],
 }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hwmoe.model.config import GateScores
 from hwmoe.model.loaders.imported import ImportProblem
 from hwmoe.model.loaders.onnx.execute import Refused
 from hwmoe.model.loaders.onnx.graph import Array, Graph, Node
@@ -72,6 +73,7 @@ class FeedForward:
     top_k: int
     shared: Expert | None
     chains: list[Chain]
+    gate_scores: GateScores = "topk"
 
 
 def match_feed_forward(section: Section) -> FeedForward:
@@ -118,7 +120,7 @@ def _mixture(
     try:
         probe = _Probe(section, gate, experts)
         order, shared = probe.order(count)
-        top_k = probe.top_k(order, shared)
+        top_k, gate_scores = probe.mixing(order, shared)
     except Refused as error:
         text = f"with another routing than the exporter's example it does not run: {error}"
         raise Unmatched(_problem(graph, node, text, "torch.onnx.export(dynamo=True)")) from None
@@ -129,6 +131,7 @@ def _mixture(
         top_k,
         None if shared is None else experts[shared],
         chains,
+        gate_scores,
     )
 
 
@@ -181,23 +184,24 @@ class _Probe:
                 return order, candidate
         raise Unmatched(self.differs("a large logit does not choose one expert alone", alone[0]))
 
-    def top_k(self, order: list[int], shared: int | None) -> int:
-        """How many experts a token has, for random logits and for all tokens at the same."""
+    def mixing(self, order: list[int], shared: int | None) -> tuple[int, GateScores]:
+        """How many experts a token has, and what its scores are a softmax over.
+
+        Tried with random logits, and with such that make all tokens choose the same.
+        """
         base = 0 if shared is None else self.each[shared]
         routed = torch.from_numpy(self.each[order])
         even = self.random.standard_normal((len(self.x), self.count), np.float32)
         crowded = even + np.linspace(6, 0, self.count, dtype=np.float32)
         found = [self.run(even), self.run(crowded)]
-        for name, mixing in MIXTURES.items():
+        for scores, mixing in MIXTURES.items():
             for k in range(1, min(MAX_TOP_K, self.count) + 1):
                 close = [
                     self.close(y, base + mixing(torch.from_numpy(g), routed, k).numpy())
                     for y, g in zip(found, (even, crowded), strict=True)
                 ]
-                if all(close) and name == OURS:
-                    return k
                 if all(close):
-                    raise Unmatched(self.differs(f"its scores are {name}, top-{k}", found[0]))
+                    return k, scores
                 if any(close):
                     text = "tokens are dropped when many choose the same expert"
                     raise Unmatched(self.differs(text, found[1]))
@@ -207,7 +211,7 @@ class _Probe:
         node = self.gate.nodes[0]
         return ImportProblem(
             str(node), "gate", found.shape, text,
-            f"nearest: {OURS}",
+            "nearest: the top k experts with their scores of a softmax over those k, or over all",
         )  # fmt: skip
 
 
@@ -217,20 +221,20 @@ def _mix(scores: Tensor, chosen: Tensor, experts: Tensor) -> Tensor:
     return torch.einsum("ne,end->nd", weights, experts)
 
 
-def _ours(logits: Tensor, experts: Tensor, k: int) -> Tensor:
+def _over_chosen(logits: Tensor, experts: Tensor, k: int) -> Tensor:
     values, chosen = logits.topk(k)
     return _mix(values.softmax(-1), chosen, experts)
 
 
-def _not_normalised(logits: Tensor, experts: Tensor, k: int) -> Tensor:
+def _over_all(logits: Tensor, experts: Tensor, k: int) -> Tensor:
     return _mix(*logits.softmax(-1).topk(k), experts)
 
 
-OURS = "a softmax over the logits of the top k experts"
-MIXTURES: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    OURS: _ours,
-    "a softmax over all experts that is not normalised over the chosen": _not_normalised,
+MIXTURES: dict[GateScores, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "topk": _over_chosen,
+    "all": _over_all,
 }
+"""They are the same if all experts are chosen; then the first is found."""
 
 
 def _problem(graph: Graph, node: Node, text: str, near: str) -> ImportProblem:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hwmoe.errors import HwmoeError
 from hwmoe.model.config import ModelConfig
+from hwmoe.model.loaders.geometry import SCORES
 from hwmoe.model.loaders.imported import Imported, ImportFailed, ImportProblem, Note
 from hwmoe.model.loaders.onnx.assemble import (
     activation_scales,
@@ -148,8 +149,8 @@ def _says(trunks: Any) -> list[Note]:
             notes.append(
                 Note(
                     f"blocks.{i}.moe",
-                    f"{len(block.experts)} experts{shared}, top-{block.top_k}: "
-                    "order and scores found by trying gate logits",
+                    f"{len(block.experts)} experts{shared}, top-{block.top_k}, "
+                    f"{SCORES[block.gate_scores]}: found by trying gate logits",
                 )
             )
     return notes

@@ -13,6 +13,7 @@ module hwmoe_vector_gate #(
     input  logic [         7:0] top_k,
     input  logic [         7:0] shift,
     input  logic [        16:0] mult,
+    input  logic                over_all,
     output logic                done,
     output logic                rd_valid,
     input  logic                rd_ready,
@@ -78,7 +79,7 @@ module hwmoe_vector_gate #(
   hwmoe_gate i_kernel (
       .ap_clk(clk),
       .ap_rst_n(rst_n),
-      .s_axis_cmd_TDATA({47'b0, mult, 16'b0, shift, top_k, experts, n_tok}),
+      .s_axis_cmd_TDATA({47'b0, mult, 15'b0, over_all, shift, top_k, experts, n_tok}),
       .s_axis_cmd_TVALID(start),
       .s_axis_cmd_TREADY(),
       .s_axis_x_TDATA(x_data),

@@ -119,7 +119,7 @@ def show_boards(result: Result, console: Console) -> None:
             table.add_row(row["board"], *["-"] * 7, row["refused"].splitlines()[1].strip())
             continue
         shares = [percent(row["shares"][name], 0) for name in ("dsp", "bram36", "lut")]
-        binds = LIMITS[row["binding"][0]["name"]] if row["binding"] else row["roofline"]["bound"]
+        binds = LIMITS[row["binding"][0]["name"]] if row["binding"] else "no resource"
         table.add_row(
             row["board"],
             row["experts"],

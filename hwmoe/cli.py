@@ -21,6 +21,7 @@ from rich.console import Console
 from hwmoe.cli_engine import Engines, engine_command, show_engine_result
 from hwmoe.cli_export import export_command
 from hwmoe.cli_import import import_command
+from hwmoe.cli_search import search_command
 from hwmoe.cli_train import train_command, upcycle_command
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
@@ -83,6 +84,9 @@ ImageFile = Annotated[
         "--images", help=".npz with `images` [N,C,H,W], maybe `labels_TASK`; or class folders."
     ),
 ]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="plan.json of `search`, or its folder: the machine.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Count = Annotated[int | None, typer.Option("--count", min=1, help="At most this many images.")]
 Stall = Annotated[
@@ -141,6 +145,7 @@ def run(
     rtl_images: Annotated[
         int | None, typer.Option(min=1, help="Images a task simulated in RTL; 4, or 2 if large.")
     ] = None,
+    plan: PlanFile = None,
     stall: Stall = 0.0,
     seed: Seed = 0,
     memory_gb_s: Bandwidth = None,
@@ -156,7 +161,15 @@ def run(
 
     rtl = RtlOptions(stall, seed, memory_gb_s, timeline, timeout)
     options = RunOptions(
-        model, board, experts.value, images, count, rtl_images, rtl, method=calibration.value
+        model,
+        board,
+        experts.value,
+        images,
+        count,
+        rtl_images,
+        rtl,
+        method=calibration.value,
+        plan=plan,
     )
     with Bars() as bars:
         report = run_flow(options, out, bars.update)
@@ -197,6 +210,7 @@ app.command("import")(import_command)
 app.command("export")(export_command)
 app.command("upcycle")(upcycle_command)
 app.command("train")(train_command)
+app.command("search")(search_command)
 
 
 @app.command()
@@ -204,12 +218,13 @@ def generate(
     quantized: Annotated[Path, typer.Argument(help="A file written by `quantize`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the project.")],
     board: BoardName = "zcu102",
+    plan: PlanFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Render HLS and SystemVerilog for a quantized model."""
     from hwmoe.flow.verbs import generate_folder, show_project
 
-    result = generate_folder(quantized, board, out)
+    result = generate_folder(quantized, board, out, plan)
     finish(result, as_json, lambda console: show_project(result, console))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from hwmoe.codegen.folder import staged, write_json
 from hwmoe.flow.hardware import HardwareModel, generate
+from hwmoe.flow.plans import read_plan
 from hwmoe.flow.rtl import AS_THE_BOARD, RtlOptions, default_images
 from hwmoe.model.data import Images, images_for
 from hwmoe.model.vit import MoEViT
@@ -30,7 +31,7 @@ from hwmoe.report.html import Pictures, write_html
 @dataclass(frozen=True)
 class RunOptions:
     """What to run. `images` is an .npz file, or None for the model's own; counts are limits.
-    `rtl_images` a task; None: as many as show the machine full."""
+    `rtl_images` a task; None: as many as show the machine full. `plan`: of `hwmoe search`."""
 
     source: str
     board: str = "zcu102"
@@ -42,6 +43,7 @@ class RunOptions:
     calibration: int = 256
     method: Calibration = "minmax"
     seed: int = 0
+    plan: Path | None = None
 
 
 @dataclass
@@ -84,7 +86,8 @@ def run(options: RunOptions, folder: Path, progress: Progress = no_progress) -> 
                 calibration=options.method,
             )
         with clock.time("generate"):
-            hardware = generate(quantized, board, options.source)
+            accelerator = read_plan(options.plan, quantized, board) if options.plan else None
+            hardware = generate(quantized, board, options.source, accelerator)
             hardware.project.write(stage)
             hardware.folder = stage
         with clock.time("compare"):

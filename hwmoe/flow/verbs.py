@@ -13,6 +13,7 @@ from hwmoe.codegen.folder import MARKER
 from hwmoe.codegen.project import PROGRAM
 from hwmoe.errors import HwmoeError
 from hwmoe.flow.hardware import HardwareModel, generate
+from hwmoe.flow.plans import read_plan
 from hwmoe.flow.rtl import AS_THE_BOARD, PREDICTED_IMAGES, RtlOptions, board_memory, default_images
 from hwmoe.flow.run import pick_images
 from hwmoe.model.data import images_for
@@ -67,9 +68,11 @@ def quantize_file(
     }
 
 
-def generate_folder(quantized: Path, board: str, out: Path) -> Result:
-    """`hwmoe generate`."""
-    hardware = generate(QuantizedModel.load(quantized), load_board(board), str(quantized))
+def generate_folder(quantized: Path, board: str, out: Path, plan: Path | None = None) -> Result:
+    """`hwmoe generate`; `plan`: of `hwmoe search`, instead of the default machine."""
+    model, target = QuantizedModel.load(quantized), load_board(board)
+    accelerator = read_plan(plan, model, target) if plan else None
+    hardware = generate(model, target, str(quantized), accelerator)
     hardware.write(out)
     project = hardware.project
     memory, predicted = board_memory(project.board, AS_THE_BOARD), hardware.predict_cycles()

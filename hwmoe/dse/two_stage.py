@@ -1,0 +1,102 @@
+"""The two-stage search that UbiMoE describes (arXiv 2502.05602): genetic, then binary.
+
+For every split (word width, images in flight) a genetic algorithm varies the attention block; an
+individual is judged with the best linear kernel that the rest of the budget allows. A binary
+search then shrinks the linear kernel to the bound that the attention block sets. Ours besides: the
+best individuals climb to the best of their neighbours before that, and a split is left out that
+could not be the best even if its best parts fitted together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from itertools import product
+
+import optuna
+
+from hwmoe.dse.backs import Found, Split
+
+POPULATION, GENERATIONS = 12, 5
+WORST = 1e30  # of an individual that does not fit
+STARTS = 3  # individuals from which neighbours are tried
+REACH = (2, 1, 1)  # of neighbours: rows, heads, norm lanes
+TIE = 1e-3
+SLACK = 0.005  # of the speed, given for a smaller linear kernel
+
+Say = Callable[[int, int], None]
+Genes = tuple[int, int, int]  # numbers of rows, heads and norm lanes of a front
+
+
+def value_of(found: Found | None, smallest: bool) -> float:
+    """What is minimized; of two that are as fast, the smaller one."""
+    if found is None:
+        return WORST
+    return found.size if smallest else found.cycles * (1 + TIE * found.size)
+
+
+def two_stage(
+    splits: Sequence[Split], seed: int, storage: str | None, name: str, say: Say
+) -> list[Found]:
+    """The best machine of each split that could be the best of all, best first.
+
+    `storage`: an Optuna URL; the studies there, called after `name`, are gone on with.
+    """
+    smallest = bool(splits) and splits[0].goal.kind == "size"
+    in_order = splits if smallest else sorted(splits, key=lambda split: split.floor)
+    found: list[Found] = []
+    best = WORST
+    for number, split in enumerate(in_order):
+        say(number, len(in_order))
+        if smallest or split.floor < best:
+            own = _genetic(split, seed, storage, f"{name}-{split.space.t_in}-{split.stages}")
+            if own:
+                found.append(split.shrunk(own, SLACK))
+                best = min(best, value_of(own, smallest))
+    say(len(in_order), len(in_order))
+    return sorted(found, key=lambda f: value_of(f, smallest))
+
+
+def _genetic(split: Split, seed: int, storage: str | None, name: str) -> Found | None:
+    """First stage. A trial's draw depends on the seed and the trials before it: a study that was
+    stopped and is gone on with makes the same trials as one that was not."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    axes = split.space.front_axes
+    memo: dict[Genes, Found | None] = {}
+
+    def value(genes: Genes) -> float:
+        if genes not in memo:
+            memo[genes] = split.best(split.space.front(*genes))
+        return value_of(memo[genes], split.goal.kind == "size")
+
+    def judge(trial: optuna.Trial) -> float:
+        rows, heads, norm = (trial.suggest_int(k, 0, n - 1) for k, n in axes.items())
+        return value((rows, heads, norm))
+
+    study = optuna.create_study(study_name=name, storage=storage, load_if_exists=bool(storage))
+    complete = (optuna.trial.TrialState.COMPLETE,)
+    done = len(study.get_trials(deepcopy=False, states=complete))
+    for number in range(done, POPULATION * GENERATIONS):
+        own = int.from_bytes(sha256(f"{seed} {name} {number}".encode()).digest()[:4], "big")
+        study.sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=own)
+        study.optimize(judge, n_trials=1)
+    good = sorted(
+        study.get_trials(deepcopy=False, states=complete), key=lambda t: (t.value, t.number)
+    )
+    starts = {(t.params["rows"], t.params["heads"], t.params["norm"]): None for t in good}
+    ends = [_climbed(value, genes, tuple(axes.values())) for genes in list(starts)[:STARTS]]
+    return memo[min(ends, key=value)]
+
+
+def _climbed(value: Callable[[Genes], float], genes: Genes, counts: Sequence[int]) -> Genes:
+    """From an individual to the best of its neighbours, until none is better."""
+    while True:
+        steps = [
+            range(max(0, gene - reach), min(count, gene + reach + 1))
+            for gene, count, reach in zip(genes, counts, REACH, strict=True)
+        ]
+        near = [(rows, heads, norm) for rows, heads, norm in product(*steps)]
+        best = min([genes, *near], key=value)
+        if best == genes:
+            return genes
+        genes = best

@@ -120,8 +120,10 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "vector_engine": ("one", "lanes"),
     },
     "attention_engine": {
-        "attention_feed": ("word_bits", "beat_bits", "one"),
-        "attention_collect": ("word_bits", "beat_bits", "grains", "one"),
+        "attention_feed.ff": ("word_bits", "beat_bits", "one"),
+        "attention_collect.ff": ("word_bits", "beat_bits", "grains", "one"),
+        "attention_feed": ("one", "rest_bits", "word_bits"),
+        "attention_collect": ("one", "rest_bits", "word_bits"),
         "attention_part": ("word_bits", "beat_bits", "parts", "one"),
         "attention_walk": ("one", "row_bits"),
         "fifo": ("word_bits", "one"),
@@ -132,6 +134,7 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "round_robin": ("readers", "one"),
         "axi_read": ("readers", "reader_bits"),
         "axi_buffer": ("readers", "reader_bits"),
+        "axi_buffer.ff": ("reader_bits", "readers"),
         "ram_sdp": ("reader_bits", "readers", "step_bits", "one"),
         "skid": ("reader_bits", "port_bits", "readers", "one"),
         "axi_read_mux": ("readers", "shared_ports", "w_ports", "one"),
@@ -144,11 +147,6 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "control_events": ("engines", "one"),
     },
 }
-
-ASSUMED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
-    "vector_engine": {"lut": {"lanes": 110, "one": 800}, "ff": {"lanes": 150, "one": 800}},
-}
-"""For parts that were never measured, by hand: for a word that waits in queues."""
 
 
 def is_shared(module: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from resource_choices import ASSUMED, allowed, is_shared
+from resource_choices import allowed, is_shared
 from resource_runs import Machine, by_module, is_known, measure
 from scipy.optimize import nnls
 
@@ -126,10 +126,6 @@ def write_model(measured: Path, path: Path) -> None:
             if any(fits.values()):
                 lines += ["", f"[parts.{part}.{module}]"]
                 lines += [f"{kind} = {_inline(found)}" for kind, found in fits.items() if found]
-    for part, kinds in ASSUMED.items():
-        if part not in points:
-            lines += ["", f"[parts.{part}.assumed]  # not measured"]
-            lines += [f"{kind} = {_inline(found)}" for kind, found in kinds.items()]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -166,7 +162,7 @@ def _fit(
 
 
 def _choices(names: Sequence[str], size: int) -> list[tuple[int, ...]]:
-    """Places of features; more than one of them go with the constant first."""
+    """Places of `size` features."""
     return list(combinations(range(len(names)), size))
 
 

@@ -146,6 +146,7 @@ def _attention_engine(acc: AcceleratorConfig) -> Features:
     return {
         "word_bits": 8 * acc.linear.t_in,
         "beat_bits": 8 * beat,
+        "rest_bits": 8 * (acc.linear.t_in - beat),
         "parts": acc.linear.t_in // beat,
         "row_bits": _bits(acc.attention.rows),
         "grains": acc.linear.t_in // acc.act8_grain,

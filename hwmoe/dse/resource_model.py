@@ -37,7 +37,8 @@ class Logic:
 def model() -> Mapping[str, Any]:
     """`resources.toml`: what it was fitted on, and `parts`, the `Coefficients`."""
     text = files("hwmoe.dse").joinpath("resources.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    found: dict[str, Any] = tomllib.loads(text)
+    return found
 
 
 def logic_by_module(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, dict[str, Logic]]:

@@ -18,7 +18,7 @@ from hwmoe.report.progress import Bars
 from hwmoe.synth.project import synthesize_project
 
 COLUMNS = {"dsp": "DSP48E2", "lut_sites": "LUT", "ff": "FF", "bram36": "BRAM36"}
-FORMULAS = {"dsp": "dsp", "lut_sites": "lut", "bram36": "bram36"}
+FORMULAS = {"dsp": "dsp", "lut_sites": "lut", "ff": "ff", "bram36": "bram36"}
 BRAM_ERROR = 2.5  # %
 LARGEST = 8
 

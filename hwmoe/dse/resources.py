@@ -1,4 +1,4 @@
-"""What a whole machine costs: multipliers, block RAM, and LUTs as an estimate."""
+"""What a whole machine costs: multipliers and block RAM counted, LUTs and registers fitted."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from functools import cache
 from hwmoe.codegen.rtl_layernorm import ROWS
 from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM
 from hwmoe.dse.memory_time import DEPTH
+from hwmoe.dse.resource_model import logic_of
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.board import Board
 from hwmoe.plan.packing import ceil_div, log2_ceil
 from hwmoe.plan.program import MachineSizes
 
 GENERAL_CHANNELS = 3  # of m_axi_gmem: instructions, parameters of LayerNorm, loads
-LUT_TERNARY, LUT_SUM = 8, 64  # a MAC on LUTs, and an accumulator of an output channel
-LUT_MAC, LUT_EPILOGUE = 3, 350  # of the linear kernel: a MAC on DSPs, a lane of rescaling
-LUT_ATTENTION, LUT_NORM = 115, 400  # a MAC of attention, a lane of LayerNorm
-LUT_WORD, LUT_BASE = 400, 12_000  # the rest: a lane of the memories' words, and control
+ULTRA_RAMS = 0  # every memory is in block RAM or LUTs by its `ram_style`
 LEAST_PRODUCT = 9  # bits; Yosys makes narrower products of LUTs
 _RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 _RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
@@ -26,11 +24,13 @@ _RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 @dataclass(frozen=True)
 class Cost:
-    """DSP48E2, block RAMs of 36 Kbit, LUTs."""
+    """DSP48E2, block RAMs of 36 Kbit, LUTs (those used as memory too), flip-flops, UltraRAMs."""
 
     dsp: int
     bram36: float
     lut: int
+    ff: int = 0
+    uram: int = ULTRA_RAMS
 
     def share(self, board: Board) -> float:
         """Of the board: the mean of the three shares."""
@@ -39,8 +39,10 @@ class Cost:
 
 
 def cost_of(acc: AcceleratorConfig, sizes: MachineSizes) -> Cost:
-    """Of `hwmoe_top`."""
-    return Cost(multipliers_of(acc), block_rams(acc, sizes), luts(acc))
+    """Of `hwmoe_top`; `hwmoe.dse.resource_model.logic_of` has LUTs and flip-flops by part."""
+    logic = logic_of(acc, sizes).values()
+    lut, ff = sum(part.lut for part in logic), sum(part.ff for part in logic)
+    return Cost(multipliers_of(acc), block_rams(acc, sizes), lut, ff)
 
 
 def multipliers_of(acc: AcceleratorConfig) -> int:
@@ -128,19 +130,6 @@ def _halves(bits: int, words: int) -> int:
             else:
                 choices.append(bits // width * rows + _halves(bits % width, words))
     return min(choices)
-
-
-def luts(acc: AcceleratorConfig) -> int:
-    """LUTs, those used as memory included: an estimate, with the constants set by hand from the
-    parts of few syntheses. `benchmarks/synthesis.py` prints its error."""
-    linear = LUT_MAC * acc.linear.macs_per_cycle + LUT_EPILOGUE * acc.linear.t_epi
-    attention = LUT_ATTENTION * acc.attention.macs_per_cycle
-    rest = LUT_BASE + LUT_WORD * acc.linear.t_in + LUT_NORM * acc.layernorm.lanes
-    expert = 0
-    if acc.expert:
-        expert = LUT_TERNARY * acc.expert.macs_per_cycle + LUT_EPILOGUE * acc.expert.t_epi
-        expert += LUT_SUM * acc.expert.t_out * acc.expert.t_tok
-    return linear + attention + rest + expert
 
 
 def _power_of_two(value: int) -> bool:

@@ -58,7 +58,7 @@ def predictions(project: Project, folder: Path) -> dict[str, Any]:
     cost = cost_of(project.program.accelerator, project.program.sizes)
     found: dict[str, Any] = {
         "clock_mhz": project.board.clock_mhz,
-        "formula": {"lut": cost.lut, "dsp": cost.dsp, "bram36": cost.bram36},
+        "formula": {name: getattr(cost, name) for name in ("lut", "ff", "dsp", "bram36", "uram")},
     }
     if total := synthesized(project, folder):
         names = {"lut": "lut_sites", "ff": "ff", "dsp": "dsp", "bram36": "bram36", "uram": "uram"}

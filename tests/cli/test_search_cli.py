@@ -40,7 +40,8 @@ def test_the_plan_and_its_plots(plan: Path) -> None:
     assert found["cycles"] > 0
     assert found["ms"] == pytest.approx(found["cycles"] / found["clock_mhz"] / 1e3, rel=1e-3)
     for name, share in found["shares"].items():
-        assert 0 < share <= found["shares_allowed"][name]
+        assert 0 <= share <= found["shares_allowed"][name]
+        assert share > 0 or name == "uram"  # no memory of the machine is one
     assert (plan / "pareto.png").read_bytes().startswith(PNG)
     page = (plan / "pareto.html").read_text()
     assert "tiny" in page

@@ -19,7 +19,9 @@ from pathlib import Path
 import torch
 from cycles_kernels import BENCHES, kernel_samples
 from cycles_machines import machine_samples
-from cycles_results import HEADER, Kept, Sample, row
+from cycles_results import HEADER, Sample, row
+
+from hwmoe.flow.kept import Kept
 
 ENTROPY = {"held-out": 20_261_122, "training": 1}
 # Configurations or machines, and runs of each: 200 at least.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from cycles_results import Kept, Sample, sources_of, within
+from cycles_results import Sample, sources_of, within
 from pydantic import ValidationError
 
 from hwmoe.codegen.rtl_attention import attention_rtl
@@ -20,6 +20,7 @@ from hwmoe.dse.attention_cycles import attention_cycles
 from hwmoe.dse.gate_cycles import gate_cycles
 from hwmoe.dse.layernorm_cycles import layernorm_cycles
 from hwmoe.dse.linear_cycles import LinearWork, linear_schedule
+from hwmoe.flow.kept import Kept
 from hwmoe.plan.accelerator import (
     AttentionConfig,
     GateConfig,

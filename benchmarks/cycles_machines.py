@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from cycles_results import Kept, Sample, sources_of, within
+from cycles_results import Sample, sources_of, within
 from pydantic import ValidationError
 
 from hwmoe.codegen.rtl_machine import machine_rtl
 from hwmoe.dse.machine_cycles import MachinePrediction, predict_machine
 from hwmoe.errors import HwmoeError
+from hwmoe.flow.kept import Kept
 from hwmoe.model.config import ModelConfig
 from hwmoe.model.zoo import seeded_model
 from hwmoe.plan.accelerator import (

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hwmoe.files import replacing
+from hwmoe.flow.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -40,29 +37,6 @@ class Sample:
 def within(share: float, cycles: float) -> Callable[[float], float]:
     """Allowed is a share of the simulated cycles, or so many cycles if that is more."""
     return lambda simulated: max(share * simulated, cycles)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A folder of simulators and results."""
-
-    folder: Path
-
-    @staticmethod
-    def digest(*parts: bytes) -> str:
-        total = hashlib.sha256()
-        for part in parts:
-            total.update(hashlib.sha256(part).digest())
-        return total.hexdigest()[:24]
-
-    def get(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returned when it was asked under this name first."""
-        path = self.folder / f"{name}.json"
-        if not path.is_file():
-            found = make()
-            with replacing(path) as part:
-                part.write_text(json.dumps(found))
-        return json.loads(path.read_text())
 
 
 def sources_of(files: Mapping[str, str], folder: Path) -> list[Path]:

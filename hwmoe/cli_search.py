@@ -14,6 +14,7 @@ from hwmoe.report.progress import Bars
 
 if TYPE_CHECKING:
     from hwmoe.dse.objective import Kind
+    from hwmoe.flow.refine import Asked
 
 
 class Formats(str, Enum):
@@ -75,7 +76,7 @@ def search_command(
         int, typer.Option("--predicted", min=1, help="Machines whose whole schedule is predicted.")
     ] = 4,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Processes that predict; at most 2.")
+        int | None, typer.Option("--jobs", min=1, help="Processes that predict and measure.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for plan.json and the Pareto plots.")
@@ -87,24 +88,41 @@ def search_command(
     storage: Annotated[
         str | None, typer.Option("--storage", help="URL of an Optuna storage instead.")
     ] = None,
+    measure: Annotated[
+        int | None,
+        typer.Option("--measure", min=1, help="Simulate and synthesize the best N; pick of those."),
+    ] = None,
+    without_synthesis: Annotated[
+        bool, typer.Option("--without-synthesis", help="--measure: only simulate.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=1, help="--measure: seconds for each run of a tool; 3600."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", help="--measure: on the Dask cluster of this address."),
+    ] = None,
     compare: Annotated[
         str | None, typer.Option("--compare", help="Boards to tabulate, with commas between.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Find the best accelerator for a model on a board, and say what limits it."""
-    from hwmoe.cli import finish
+    from hwmoe.cli import finish, verdict
     from hwmoe.dse.objective import SHARES, Goal
     from hwmoe.dse.search import Options
     from hwmoe.flow.search import compare_boards, search_model
     from hwmoe.report.search_table import show_boards, show_search
 
-    if compare and (out or resume):
-        raise HwmoeError("--compare only prints a table: leave out --out and --resume")
+    if compare and (out or resume or measure):
+        raise HwmoeError("--compare only prints a table: leave out --out, --resume and --measure")
     if resume and not out:
         raise HwmoeError("--resume keeps the search beside --out: give --out too")
-    asked = Objective.throughput if rate is None else Objective.size
-    chosen = (objective or asked).kind
+    usual = Objective.throughput if rate is None else Objective.size
+    chosen = (objective or usual).kind
+    processes = jobs or min(2, os.cpu_count() or 1)
+    asked = _asked(measure, not without_synthesis, timeout, scheduler, processes)
     options = Options(
         goal=Goal(chosen, rate, {**SHARES, **_shares(share or [])}),
         strategy=strategy.value,
@@ -112,16 +130,38 @@ def search_command(
         seed=seed,
         storage=storage,
         predicted=predicted,
-        jobs=jobs or min(2, os.cpu_count() or 1),
+        jobs=processes,
     )
     with Bars() as bars:
         if compare:
             names = [name.strip() for name in compare.split(",")]
             result = compare_boards(model, names, experts.value, options, bars.update)
         else:
-            result = search_model(model, board, experts.value, options, out, resume, bars.update)
+            result = search_model(
+                model, board, experts.value, options, out, resume, bars.update, asked
+            )
     show = show_boards if compare else show_search
     finish(result, as_json, lambda console: show(result, console))
+    if "measured" in result:
+        verdict(not any(plan["differs"] for plan in result["measured"]["plans"]))
+
+
+def _asked(
+    measure: int | None,
+    synthesis: bool,
+    timeout: float | None,
+    scheduler: str | None,
+    processes: int,
+) -> Asked | None:
+    """What to measure, if anything."""
+    from hwmoe.flow.refine import SECONDS, Asked
+
+    if measure is None:
+        given = {"--without-synthesis": not synthesis, "--timeout": timeout}
+        if extra := [name for name, value in (given | {"--scheduler": scheduler}).items() if value]:
+            raise HwmoeError(f"{', '.join(extra)}: of --measure N, which is not given")
+        return None
+    return Asked(measure, synthesis, timeout or SECONDS, scheduler, processes)
 
 
 def _shares(entries: list[str]) -> dict[str, float]:

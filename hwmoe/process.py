@@ -21,6 +21,7 @@ _INSTALL = {
 }
 _TAIL_LINES = 30
 _GRACE_SECONDS = 2.0
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 def run_tool(
@@ -61,15 +62,28 @@ def tail(text: str, lines: int = _TAIL_LINES) -> str:
     return "\n".join(f"  {line}" for line in kept) or "  (it printed nothing)"
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process group that `process` leads: politely, then for sure."""
-    for sign, wait in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 10.0)):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sign)
+def end_tools(grace: float = _GRACE_SECONDS) -> None:
+    """End every tool that another thread is waiting for: Ctrl-C reaches the main thread alone."""
+    running = list(_running)
+    for process in running:
+        _signal_group(process, signal.SIGTERM)
+    for process in running:
+        kill_group(process, grace)
+
+
+def kill_group(process: subprocess.Popen[bytes], grace: float = _GRACE_SECONDS) -> None:
+    """End the process group that `process` leads: politely, after `grace` seconds for sure."""
+    for sign, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+        _signal_group(process, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=wait)
     # The leader may be gone while a child of it ignored SIGTERM: the second round reached it,
     # since a group id is not reused as long as a member is alive.
+
+
+def _signal_group(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, sign)
 
 
 def _run(
@@ -98,6 +112,7 @@ def _run(
             raise HwmoeError(_missing(_name(cmd))) from error
         except PermissionError as error:
             raise HwmoeError(f"{cmd[0]} may not be executed: check its permissions") from error
+        _running.add(process)
         try:
             return process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -106,6 +121,8 @@ def _run(
         except BaseException:  # Ctrl-C above all
             kill_group(process)
             raise
+        finally:
+            _running.discard(process)
 
 
 def _missing(name: str) -> str:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hwmoe.errors import HwmoeError
-from hwmoe.process import run_tool
+from hwmoe.process import end_tools, run_tool
 
 # A tool whose child ignores SIGTERM: the group has to be killed to be rid of it.
 STUBBORN = "(trap '' TERM; echo $BASHPID > child.tmp; mv child.tmp child; sleep 60) & wait"
@@ -54,6 +55,18 @@ def test_missing_tool_says_what_to_type(tmp_path: Path) -> None:
 def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     with pytest.raises(HwmoeError, match=r"did not finish within 0\.5 s"):
         run_tool(["bash", "-c", STUBBORN], cwd=tmp_path, timeout=0.5)
+    assert _gone(int((tmp_path / "child").read_text()))
+
+
+def test_the_main_thread_ends_what_others_wait_for(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run_tool, ["bash", "-c", STUBBORN], cwd=tmp_path)
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "child").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        end_tools(grace=0.2)
+        with pytest.raises(HwmoeError, match="ended by SIG"):
+            waiting.result(timeout=20)
     assert _gone(int((tmp_path / "child").read_text()))
 
 

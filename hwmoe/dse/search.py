@@ -37,7 +37,8 @@ MINUTES = 30  # that a prediction may take
 @dataclass(frozen=True)
 class Options:
     """`storage`: URL of Optuna studies to go on with. `predicted`: machines at most whose schedule
-    is predicted, in `jobs` processes."""
+    is predicted, in `jobs` processes: the best of each split, then at most `more` others of each.
+    """
 
     goal: Goal = field(default_factory=Goal)
     strategy: Strategy = "two-stage"
@@ -45,6 +46,7 @@ class Options:
     seed: int = 0
     storage: str | None = None
     predicted: int = 4
+    more: int = 0
     jobs: int = 1
 
 
@@ -153,11 +155,16 @@ def _search(
     for split in splits:
         split.goal = goal
     if options.strategy == "exhaustive":
-        return exhaustive(splits, lambda done, total: say("every machine", done, total))
+        return exhaustive(splits, lambda d, n: say("every machine", d, n), options.more)
     asked = repr((model.config, model.experts, board, goal, options.grid, options.seed))
     name = sha256(asked.encode()).hexdigest()[:16]
     return two_stage(
-        splits, options.seed, options.storage, name, lambda d, n: say("two-stage search", d, n)
+        splits,
+        options.seed,
+        options.storage,
+        name,
+        lambda d, n: say("two-stage search", d, n),
+        options.more,
     )
 
 
@@ -184,11 +191,13 @@ def _predicted(
     smallest, alone = options.goal.kind == "size", options.goal.kind == "latency"
     everything = [(number, own) for number, several in enumerate(found) for own in several]
     everything.sort(key=lambda entry: entry[1].size if smallest else entry[1].cycles)
+    everything = _best_of_splits_first(everything)
     chosen: list[tuple[int, Found, AcceleratorConfig, Cost]] = []
     for number, own in everything:
-        near = smallest or own.cycles <= AHEAD * everything[0][1].cycles
-        if len(chosen) == options.predicted or not near:
+        if len(chosen) == options.predicted:
             break
+        if not smallest and own.cycles > AHEAD * everything[0][1].cycles:
+            continue
         at = next(split for split in splits[number] if split.has(own))
         acc = at.machine(own)
         cost = cost_on(models[number], acc)
@@ -207,6 +216,16 @@ def _predicted(
         cycles = prediction.latency if alone else prediction.cycles_per_image
         plans.append(Plan(number, sized, cost, bounds, own.cycles, cycles, prediction, own))
     return plans
+
+
+def _best_of_splits_first(sorted_ones: Sequence[tuple[int, Found]]) -> list[tuple[int, Found]]:
+    """(number of the model, machine) from best to worst: the first of each split before others."""
+    heads, others, seen = list[tuple[int, Found]](), list[tuple[int, Found]](), set[object]()
+    for number, own in sorted_ones:
+        split = (number, own.t_in, own.stages)
+        (others if split in seen else heads).append((number, own))
+        seen.add(split)
+    return heads + others
 
 
 def _in_parallel(

@@ -36,11 +36,12 @@ def value_of(found: Found | None, smallest: bool) -> float:
 
 
 def two_stage(
-    splits: Sequence[Split], seed: int, storage: str | None, name: str, say: Say
+    splits: Sequence[Split], seed: int, storage: str | None, name: str, say: Say, more: int = 0
 ) -> list[Found]:
     """The best machine of each split that could be the best of all, best first.
 
-    `storage`: an Optuna URL; the studies there, called after `name`, are gone on with.
+    `storage`: an Optuna URL; the studies there, called after `name`, are gone on with. `more`: so
+    many machines of each split besides, of other attention blocks.
     """
     smallest = bool(splits) and splits[0].goal.kind == "size"
     in_order = splits if smallest else sorted(splits, key=lambda split: split.floor)
@@ -51,15 +52,18 @@ def two_stage(
         if smallest or split.floor < best:
             own = _genetic(split, seed, storage, f"{name}-{split.space.t_in}-{split.stages}")
             if own:
-                found.append(split.shrunk(own, SLACK))
-                best = min(best, value_of(own, smallest))
+                found += [split.shrunk(one, SLACK) for one in own[: 1 + more]]
+                best = min(best, value_of(own[0], smallest))
     say(len(in_order), len(in_order))
     return sorted(found, key=lambda f: value_of(f, smallest))
 
 
-def _genetic(split: Split, seed: int, storage: str | None, name: str) -> Found | None:
-    """First stage. A trial's draw depends on the seed and the trials before it: a study that was
-    stopped and is gone on with makes the same trials as one that was not."""
+def _genetic(split: Split, seed: int, storage: str | None, name: str) -> list[Found]:
+    """First stage: every individual that fits, best first.
+
+    A trial's draw depends on the seed and the trials before it: a study that was stopped and is
+    gone on with makes the same trials as one that was not.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     axes = split.space.front_axes
     memo: dict[Genes, Found | None] = {}
@@ -85,7 +89,10 @@ def _genetic(split: Split, seed: int, storage: str | None, name: str) -> Found |
     )
     starts = {(t.params["rows"], t.params["heads"], t.params["norm"]): None for t in good}
     ends = [_climbed(value, genes, tuple(axes.values())) for genes in list(starts)[:STARTS]]
-    return memo[min(ends, key=value)]
+    first = min(ends, key=value)
+    # Trials of a study that was gone on with are not yet known here.
+    everything = sorted({*starts, *memo} - {first}, key=lambda genes: (value(genes), genes))
+    return [found for genes in (first, *everything) if (found := memo[genes])]
 
 
 def _climbed(value: Callable[[Genes], float], genes: Genes, counts: Sequence[int]) -> Genes:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hwmoe.codegen.project import Project
 from hwmoe.dse.machine_cycles import MachinePrediction, even_lengths, predict_machine
+from hwmoe.model.config import ModelConfig
 from hwmoe.plan.board import Board
 from hwmoe.quant.calibrate import Progress
 from hwmoe.report.cycles import cycles_section
@@ -68,8 +69,12 @@ class RtlCheck:
 def default_images(project: Project) -> int:
     """Images a task: enough for the machine to be full for a while, few if the model is large."""
     config, stages = project.model.config, project.program.accelerator.stages
-    total = 2 * stages if config.macs > LARGE_MODEL else max(8, 2 * stages)
-    return max(1, total // len(config.tasks))
+    return max(1, images_that_fill(config, stages) // len(config.tasks))
+
+
+def images_that_fill(config: ModelConfig, stages: int) -> int:
+    """Images in a run that show the machine full for a while."""
+    return 2 * stages if config.macs > LARGE_MODEL else max(8, 2 * stages)
 
 
 def board_memory(board: Board, options: RtlOptions) -> MachineOptions:

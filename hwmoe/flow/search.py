@@ -7,12 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hwmoe.codegen.folder import staged, write_json
+from hwmoe.codegen.folder import check_folder, staged, write_json
 from hwmoe.dse.limits import binding_of
 from hwmoe.dse.search import Options, Plan, Progress, search, shares_of
 from hwmoe.dse.search import Result as Found
 from hwmoe.errors import HwmoeError
+from hwmoe.flow.measured import section
 from hwmoe.flow.plans import KIND, PLAN
+from hwmoe.flow.refine import Asked, refine
 from hwmoe.model.data import images_for
 from hwmoe.model.zoo import load_model
 from hwmoe.plan.board import Board, load_board
@@ -32,15 +34,17 @@ FORMATS: dict[str, tuple[Experts, ...]] = {
 SHOWN = 24  # fronts of a split in the plot
 DOTS = 800
 SHAPES = 2  # images to quantize with: only the sizes of the model matter here
+MEASURED_SHAPES = 8  # to be simulated: what the gate chooses matters too
+MEASURED = "measured"
 
 
-def models_of(source: str, experts: str) -> list[QuantizedModel]:
+def models_of(source: str, experts: str, shapes: int = SHAPES) -> list[QuantizedModel]:
     """What to search for: a file of `hwmoe quantize`, or a model in one or both formats."""
     path = Path(source)
     if path.suffix == ".safetensors" and path.is_file() and _is_quantized(path):
         return [QuantizedModel.load(path)]
     model = load_model(source).eval()
-    images = images_for(model.config).calibration[:SHAPES]
+    images = images_for(model.config).calibration[:shapes]
     formats = FORMATS[experts] if model.config.moe_layers else FORMATS["int8"]
     return [quantize(model, images, one) for one in formats]
 
@@ -63,17 +67,33 @@ def search_model(
     out: Path | None,
     resume: bool,
     say: Progress,
+    asked: Asked | None = None,
 ) -> Result:
-    """Search, and write plan.json with the plot into `out`, if given."""
+    """Search, and write plan.json with the plot into `out`, if given; `asked`: what to measure,
+    with results kept beside `out`."""
     target = load_board(board)
-    models = models_of(source, experts)
+    if asked:
+        if not out:
+            raise HwmoeError("--measure keeps its results beside --out: give --out too")
+        asked.check(target)
+        check_folder(out, PLAN)
+        more, predicted = asked.plans - 1, max(options.predicted, asked.plans)
+        options = replace(options, more=more, predicted=predicted)
+    models = models_of(source, experts, MEASURED_SHAPES if asked else SHAPES)
     if out and resume:
         # Beside the folder, which is complete or absent.
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         studies = out.absolute().with_name(f"{out.name}.{STUDIES}")
         options = replace(options, storage=options.storage or f"sqlite:///{studies}")
     found = search(models, target, options, say)
-    result = {"source": source, **describe(models, target, options, found)}
+    if asked and out:
+        folder = out.absolute().with_name(f"{out.name}.{MEASURED}")
+        refined = refine(models, target, options.goal, found, asked, folder, say)
+        result = describe(models, target, options, found, refined.plan)
+        result[MEASURED] = section(refined, found, target, options.goal)
+    else:
+        result = describe(models, target, options, found, found.best)
+    result = {"source": source, **result}
     if out:
         machines = candidates(models, found)
         with staged(out, PLAN) as stage:
@@ -93,17 +113,16 @@ def compare_boards(
     for board in targets:
         try:
             found = search(models, board, options, say)
-            rows.append(describe(models, board, options, found))
+            rows.append(describe(models, board, options, found, found.best))
         except HwmoeError as error:
             rows.append({"board": board.name, "clock_mhz": board.clock_mhz, "refused": str(error)})
     return {"model": models[0].config.name, "boards": rows}
 
 
 def describe(
-    models: Sequence[QuantizedModel], board: Board, options: Options, found: Found
+    models: Sequence[QuantizedModel], board: Board, options: Options, found: Found, best: Plan
 ) -> Result:
     """The plan as data: what was chosen, what it should do, and what limits it."""
-    best = found.best
     model = models[best.model]
     clock = board.clock_mhz
     binding = binding_of(found.split_of(best), best.found)

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from hwmoe.files import replacing
+from hwmoe.report.measured_table import summary
 from hwmoe.report.search_plot import Rows, front_of
 from hwmoe.report.search_table import roofline, why
 
@@ -29,5 +30,7 @@ def write_search_page(result: dict[str, Any], rows: Rows, path: Path) -> None:
     # "<" would let a name end the script.
     script = json.dumps(data).replace("<", "\\u003c")
     lines = [why(result), roofline(result)]
+    if "measured" in result:
+        lines.append(summary(result))
     with replacing(path) as beside:
         beside.write_text(page.render(result=result, lines=lines, data=script), encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hwmoe.report.measured_table import show_measured
 from hwmoe.report.summary import number, percent
 
 Result = dict[str, Any]
@@ -47,6 +48,8 @@ def show_search(result: Result, console: Console) -> None:
     console.print(_resources(result))
     for text in (why(result), roofline(result)):
         console.print(text, soft_wrap=True, highlight=False)
+    if "measured" in result:
+        show_measured(result, console)
     if "folder" in result:
         console.print(f"Plan: {result['folder']}/plan.json", soft_wrap=True, highlight=False)
 

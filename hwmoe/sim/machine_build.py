@@ -75,7 +75,7 @@ def build_machine(
     """
     path = library_path(sources, port_bits, w_ports, build_dir, optimize)
     if not path.is_file():
-        bench = _bench(port_bits, w_ports)
+        bench = bench_of(port_bits, w_ports)
         check = partial(_check, port_bits, w_ports)
 
         def fill(work: Path) -> None:
@@ -91,7 +91,7 @@ def library_path(
     """Where the library of these sources is or will be."""
     require_little_endian()
     check_sources(sources)
-    key = library_key(sources, _bench(port_bits, w_ports), _OPTIONS, optimize)
+    key = library_key(sources, bench_of(port_bits, w_ports), _OPTIONS, optimize)
     return build_dir.resolve() / f"{TOP}-{key}" / LIBRARY
 
 
@@ -112,7 +112,8 @@ def _check(port_bits: int, w_ports: int, found: PortTable) -> None:
     check_ports(TOP, found, wanted, [f"  {name}: a port that was not named" for name in extra])
 
 
-def _bench(port_bits: int, w_ports: int) -> dict[str, str]:
+def bench_of(port_bits: int, w_ports: int) -> dict[str, str]:
+    """Files of the C++ bench of such a machine, by name."""
     simulation = render(
         "sim/machine_simulation.hpp.j2",
         reset_cycles=RESET_CYCLES,

@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hwmoe.errors import HwmoeError
+from hwmoe.process import end_tools
 from hwmoe.synth.resources import Cells, ModuleCells, Resources
 from hwmoe.synth.yosys import SECONDS, synthesize
 
 Done = Callable[[int, int], None]
+File = TypeVar("File", str, Path)
 _MODULE = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
@@ -37,7 +40,7 @@ def synthesize_parts(
     A run reads the files of its own modules only, so that a change elsewhere leaves it as it is.
     `done` is told how many of the runs are finished, of how many.
     """
-    runs = [(top, tuple(parts)), *((part, ()) for part in parts)]
+    runs = runs_of(top, parts)
     found: dict[str, Resources] = {}
     with ThreadPoolExecutor(max_workers=min(len(runs), os.cpu_count() or 1)) as pool:
         jobs = {
@@ -60,8 +63,14 @@ def synthesize_parts(
                     done(len(found), len(runs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            end_tools()  # threads wait for them
             raise
-    return _joined(found.pop(top), found)
+    return joined(top, found)
+
+
+def runs_of(top: str, parts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """(module, modules inside it that have a run of their own) of each run."""
+    return [(top, tuple(parts)), *((part, ()) for part in parts)]
 
 
 def needed(sources: Sequence[Path], top: str, without: Sequence[str] = ()) -> list[Path]:
@@ -69,7 +78,11 @@ def needed(sources: Sequence[Path], top: str, without: Sequence[str] = ()) -> li
 
     Every word that is the name of a module counts, so there may be files too many, never too few.
     """
-    texts = {path: path.read_text(encoding="utf-8") for path in sources}
+    return needed_of({path: path.read_text(encoding="utf-8") for path in sources}, top, without)
+
+
+def needed_of(texts: Mapping[File, str], top: str, without: Sequence[str] = ()) -> list[File]:
+    """The same of files that are not on disk."""
     home = {name: path for path, text in texts.items() for name in _MODULE.findall(text)}
     if missing := [name for name in (top, *without) if name not in home]:
         raise HwmoeError(f"synthesis: no file holds the module {missing[0]}")
@@ -81,14 +94,18 @@ def needed(sources: Sequence[Path], top: str, without: Sequence[str] = ()) -> li
             inside = {word for word in _WORD.findall(texts[home[name]]) if word in home}
             wanted += sorted(inside - found)
     files = {home[name] for name in found}
-    return [path for path in sources if path in files]
+    return [path for path in texts if path in files]
 
 
-def _joined(whole: Resources, parts: dict[str, Resources]) -> Resources:
-    """The rest of the design and its parts, each as often as it stands there."""
+def joined(top: str, found: Mapping[str, Resources]) -> Resources:
+    """Of the runs by module: the rest of the design and its parts, each as often as it stands
+    there."""
+    whole = found[top]
     other = Counter(whole.other)
     modules = {module.name: module for module in whole.modules}
-    for name, part in parts.items():
+    for name, part in found.items():
+        if name == top:
+            continue
         count = other.pop(name, 0)
         for module in part.modules:
             more = ModuleCells(module.name, 0, Cells())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def synthesize_project(
     project = Project.load(folder)
     check_family(project.board)
     sources, work = project.rtl_sources(folder), folder / KEPT / "synth"
-    parts = [part for part in PARTS if part in {path.stem for path in sources}]
+    parts = parts_of(path.stem for path in sources)
     runs = len(parts) + 1
 
     def done(count: int, _: int) -> None:
@@ -76,6 +76,12 @@ def synthesize_project(
     }
     write_json(folder / RESOURCES, result)
     return result
+
+
+def parts_of(modules: Iterable[str]) -> list[str]:
+    """Those of `PARTS` that are among a machine's modules."""
+    there = set(modules)
+    return [part for part in PARTS if part in there]
 
 
 def synthesized(project: Project, folder: Path) -> dict[str, Any] | None:

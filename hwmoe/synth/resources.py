@@ -109,6 +109,19 @@ class Resources:
             "other": dict(self.other),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Resources:
+        """What `as_dict` gave."""
+        modules = tuple(
+            ModuleCells(name, entry["instances"], _cells(entry))
+            for name, entry in data["modules"].items()
+        )
+        return cls(data["top"], modules, _cells(data["total"]), dict(data["other"]))
+
+
+def _cells(entry: Mapping[str, Any]) -> Cells:
+    return Cells(**{field.name: entry[field.name] for field in fields(Cells)})
+
 
 def resources_of(stat: Mapping[str, Any], top: str) -> Resources:
     """Resources from the object of Yosys' `stat -json`.

@@ -30,7 +30,7 @@ def test_limits_are_a_share_or_cycles() -> None:
 
 
 def test_what_is_kept_is_not_made_again(tmp_path: Path) -> None:
-    from cycles_results import Kept
+    from hwmoe.flow.kept import Kept
 
     kept = Kept(tmp_path)
     assert kept.get("a", lambda: [1, 2]) == [1, 2]

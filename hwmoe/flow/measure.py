@@ -43,11 +43,7 @@ def run_job(job: Job, folder: Path, seconds: float) -> Result:
     """What was measured; `HwmoeError` why not. `folder`: for its files, gone if all went well; what
     an earlier run of the same job left there is used: the compiled machine, a stopped simulation.
     """
-    for name, content in job.files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    write_json(folder / TASK, {**job.task, "seconds": seconds})
+    put_files(job, folder, seconds)
     (folder / RESULT).unlink(missing_ok=True)
     command: list[str | Path] = [sys.executable, "-m", "hwmoe.flow.measure", folder.resolve()]
     run_tool(command, timeout=seconds + SPARE, log=folder / LOG)
@@ -57,6 +53,14 @@ def run_job(job: Job, folder: Path, seconds: float) -> Result:
     if not result.get("divergence"):
         shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def put_files(job: Job, folder: Path, seconds: float) -> None:
+    """What `measure` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in job.files.items():
+        (folder / name).write_bytes(content)
+    write_json(folder / TASK, {**job.task, "seconds": seconds})
 
 
 def measure(folder: Path) -> Result:

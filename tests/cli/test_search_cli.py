@@ -108,6 +108,9 @@ def test_boards_side_by_side(
         (["--resume"], "give --out too"),
         (["--compare", "u50", "--out", "x"], "leave out --out"),
         (["--board", "nothing"], "unknown board"),
+        (["--measure", "2"], "give --out too"),
+        (["--measure", "2", "--compare", "u50"], "leave out --out, --resume and --measure"),
+        (["--timeout", "9", "--scheduler", "a:1"], "--timeout, --scheduler: of --measure N"),
     ],
 )
 def test_bad_input(

@@ -17,7 +17,7 @@ from hwmoe.dse.exhaustive import exhaustive
 from hwmoe.dse.limits import binding_of
 from hwmoe.dse.metrics import Metrics, cost_on, sized_machine
 from hwmoe.dse.objective import Goal, estimate_of
-from hwmoe.dse.search import Options, Result, search, splits_of
+from hwmoe.dse.search import Options, Result, Strategy, search, splits_of
 from hwmoe.dse.space import COARSE, Grid, goes_with, spaces
 from hwmoe.dse.two_stage import two_stage
 from hwmoe.errors import HwmoeError
@@ -121,6 +121,29 @@ def test_what_binds() -> None:
     assert binding
     assert binding[0].name == "dsp"
     assert tight.best.cost.dsp <= 0.06 * board.resources.dsp
+
+
+@pytest.mark.parametrize("strategy", ["two-stage", "exhaustive"])
+def test_more_machines(strategy: Strategy) -> None:
+    """Of each split, so that there are as many as asked for."""
+    model, board = MODELS["int8"], load_board("zcu102")
+    options = Options(strategy=strategy, predicted=3, more=2)
+    plans = search([model], board, options, quiet).plans
+    assert len({plan.accelerator.model_dump_json() for plan in plans}) == len(plans) == 3
+    assert all(plan.cost.dsp <= 0.88 * board.resources.dsp for plan in plans)
+
+
+def test_more_machines_of_a_study_that_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(genetic, "GENERATIONS", 1)
+    split = splits_of(MODELS["int8"], load_board("pynq-z2"), Goal(), "coarse")[:1]
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    found = two_stage(split, 0, storage, "a", quiet, more=4)
+    assert len(set(found)) == 5
+    assert [own.cycles for own in found] == sorted(own.cycles for own in found)
+    assert two_stage(split, 0, storage, "a", quiet, more=4) == found
+    assert two_stage(split, 0, None, "a", quiet)[0] in found
 
 
 def test_the_smallest_machine_of_a_rate() -> None:

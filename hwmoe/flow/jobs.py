@@ -23,8 +23,7 @@ from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.sim.machine_build import bench_of
 from hwmoe.sim.machine_options import MachineOptions
 from hwmoe.sim.verilator import verilator_version
-from hwmoe.synth.parts import needed_of, runs_of
-from hwmoe.synth.project import parts_of
+from hwmoe.synth.parts import needed_of, parts_of, runs_of
 from hwmoe.synth.yosys import FAMILY, yosys_version
 
 Kind = Literal["cycles", "resources"]

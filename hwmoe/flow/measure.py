@@ -21,13 +21,13 @@ from hwmoe.codegen.folder import KEPT, read_json, write_json
 from hwmoe.codegen.project import PROGRAM, QUANTIZED
 from hwmoe.errors import HwmoeError
 from hwmoe.flow.jobs import PATCHES, Job, Kind, tools
-from hwmoe.flow.rtl import OPTIMIZE
 from hwmoe.plan.checker import check_program
 from hwmoe.plan.program import Program
 from hwmoe.process import run_tool
 from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.sim.checkpoint import Checkpoints
 from hwmoe.sim.machine import Machine
+from hwmoe.sim.machine_build import OPTIMIZE
 from hwmoe.sim.machine_options import MachineOptions
 from hwmoe.sim.whole_model import simulate_model
 from hwmoe.synth.yosys import synthesize

@@ -24,7 +24,7 @@ from hwmoe.flow.jobs import Job, PlanJobs, jobs_of, tools
 from hwmoe.flow.kept import Kept
 from hwmoe.flow.measured import CELLS, Measured, Refined, allowed
 from hwmoe.flow.rtl import AS_THE_BOARD, board_memory, images_that_fill
-from hwmoe.flow.runners import Runner, here, on_dask
+from hwmoe.flow.runners import Runner, check_scheduler, here, on_dask
 from hwmoe.model.data import images_for
 from hwmoe.plan.board import Board
 from hwmoe.quant.quantized import QuantizedModel
@@ -59,6 +59,8 @@ class Asked:
                     f"{error}. With --without-synthesis plans are only simulated"
                 ) from None
         tools(self.synthesis)
+        if self.scheduler:
+            check_scheduler(self.scheduler)
 
     def runner(self, work: Path) -> Runner:
         if self.scheduler:

@@ -16,7 +16,7 @@ from hwmoe.quant.calibrate import Progress
 from hwmoe.report.cycles import cycles_section
 from hwmoe.sim.checkpoint import Checkpoints
 from hwmoe.sim.machine import Machine
-from hwmoe.sim.machine_build import library_path
+from hwmoe.sim.machine_build import OPTIMIZE, library_path
 from hwmoe.sim.machine_session import MachineOptions
 from hwmoe.sim.routing import routed_lengths
 from hwmoe.sim.timeline import write_timeline
@@ -24,8 +24,6 @@ from hwmoe.sim.whole_model import WholeRun, simulate_model
 
 PREDICTED_IMAGES = 8
 LARGE_MODEL = 100_000_000  # MACs an image
-OPTIMIZE = "-O1"
-"""Of g++ for the machine: -O3 compiles half as long again and simulates no faster."""
 
 BUILDING = "building the machine's simulation"
 SIMULATING = "simulating RTL, cycles"

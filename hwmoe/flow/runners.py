@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -51,9 +52,9 @@ def on_dask(jobs: Sequence[Job], address: str, seconds: float) -> Answers:
         try:
             # As if one worker did them all.
             limit = (seconds + SPARE) * len(jobs)
-            for future in distributed.as_completed(list(waiting), timeout=limit):
+            for future in distributed.as_completed(list(waiting), loop=client.loop, timeout=limit):
                 yield waiting.pop(future), _answer(future.result)
-        except (distributed.TimeoutError, TimeoutError):
+        except (distributed.TimeoutError, TimeoutError):  # not the same in Python 3.10
             for job in waiting.values():
                 yield job, HwmoeError(f"no worker of {address} has finished it in {limit:g} s")
         finally:
@@ -87,20 +88,36 @@ def _distributed() -> Any:
     return distributed
 
 
+def check_scheduler(address: str) -> None:
+    """`HwmoeError` if nothing answers at `address`, or dask.distributed is not installed."""
+    distributed = _distributed()
+    try:
+        # A client that cannot connect prints a trace when Python ends: look before.
+        at = distributed.comm.get_address_host_port(address)
+        socket.create_connection(at, timeout=CONNECT).close()
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise _no_scheduler(address, error) from None
+
+
 def _connected(distributed: Any, address: str) -> Any:
     """A client; `HwmoeError` if no scheduler answers there, or it has no worker."""
+    check_scheduler(address)
     try:
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, distributed.TimeoutError, TimeoutError) as error:
-        raise HwmoeError(
-            f"--scheduler {address}: no Dask scheduler answers there ({error}); give what `dask "
-            "scheduler` prints, as in tcp://host:8786"
-        ) from None
+    except (OSError, ValueError) as error:  # a time-out is an OSError
+        raise _no_scheduler(address, error) from None
     try:
         client.wait_for_workers(1, timeout=CONNECT)
-    except (distributed.TimeoutError, TimeoutError):
+    except (distributed.TimeoutError, TimeoutError):  # not the same in Python 3.10
         client.close()
         raise HwmoeError(
             f"--scheduler {address}: it has no worker; start some with `dask worker {address}`"
         ) from None
     return client
+
+
+def _no_scheduler(address: str, error: Exception) -> HwmoeError:
+    return HwmoeError(
+        f"--scheduler {address}: no Dask scheduler answers there ({error}); give what `dask "
+        "scheduler` prints, as in tcp://host:8786"
+    )

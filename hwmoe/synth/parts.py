@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,15 @@ from hwmoe.synth.yosys import SECONDS, synthesize
 
 Done = Callable[[int, int], None]
 File = TypeVar("File", str, Path)
+PARTS = (
+    "hwmoe_linear",
+    "hwmoe_expert",
+    "hwmoe_attention",
+    "hwmoe_layernorm",
+    "hwmoe_gate",
+    "hwmoe_fetch",
+)
+"""Large modules that are synthesized by themselves, where a machine has them."""
 _MODULE = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
@@ -66,6 +75,12 @@ def synthesize_parts(
             end_tools()  # threads wait for them
             raise
     return joined(top, found)
+
+
+def parts_of(modules: Iterable[str]) -> list[str]:
+    """Those of `PARTS` that are among a machine's modules."""
+    there = set(modules)
+    return [part for part in PARTS if part in there]
 
 
 def runs_of(top: str, parts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hwmoe.errors import HwmoeError
 from hwmoe.plan.board import Board
 from hwmoe.quant.calibrate import Progress, no_progress
 from hwmoe.synth.levels import levels_of
-from hwmoe.synth.parts import synthesize_parts
+from hwmoe.synth.parts import parts_of, synthesize_parts
 from hwmoe.synth.resources import Cells
 from hwmoe.synth.yosys import FAMILY, LOG, SECONDS, yosys_version
 
@@ -25,15 +25,6 @@ LIMITS = (
     " share a LUT6.",
     "The machine from its AXI ports inwards, without the board's memory controller and host.",
 )
-PARTS = (
-    "hwmoe_linear",
-    "hwmoe_expert",
-    "hwmoe_attention",
-    "hwmoe_layernorm",
-    "hwmoe_gate",
-    "hwmoe_fetch",
-)
-"""Large modules that are synthesized by themselves, where a machine has them."""
 
 
 def synthesize_project(
@@ -76,12 +67,6 @@ def synthesize_project(
     }
     write_json(folder / RESOURCES, result)
     return result
-
-
-def parts_of(modules: Iterable[str]) -> list[str]:
-    """Those of `PARTS` that are among a machine's modules."""
-    there = set(modules)
-    return [part for part in PARTS if part in there]
 
 
 def synthesized(project: Project, folder: Path) -> dict[str, Any] | None:

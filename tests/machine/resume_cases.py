@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hwmoe.flow.rtl import OPTIMIZE
 from hwmoe.sim import machine_registers as registers
 from hwmoe.sim.checkpoint import Checkpoints
 from hwmoe.sim.machine import Machine, MachineRun
+from hwmoe.sim.machine_build import OPTIMIZE
 from hwmoe.sim.machine_image import MemoryImage
 from hwmoe.sim.machine_session import CaptureRequest, MachineOptions, MachineSession
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -58,7 +59,8 @@ def on_dask(jobs: Sequence[Job], address: str, seconds: float) -> Answers:
             for job in waiting.values():
                 yield job, HwmoeError(f"no worker of {address} has finished it in {limit:g} s")
         finally:
-            client.cancel(list(waiting))
+            with contextlib.suppress(OSError, distributed.TimeoutError):  # it is gone
+                client.cancel(list(waiting))
     finally:
         client.close()
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from hwmoe.report.summary import number
 
 Result = dict[str, Any]
-NAMES = {"dsp": "DSP", "bram36": "BRAM36", "lut": "LUT", "ff": "FF", "uram": "URAM"}
+RESOURCES = {"dsp": "DSP", "bram36": "BRAM36", "lut": "LUT", "ff": "FF", "uram": "URAM"}
 
 
 def show_measured(result: Result, console: Console) -> None:
@@ -23,9 +23,11 @@ def show_measured(result: Result, console: Console) -> None:
         table.add_column(title, justify="right")
     for order, plan in enumerate(measured["plans"], 1):
         table.add_section()
-        for at, (name, row) in enumerate(plan["rows"].items()):
-            label = f"{order}: {plan['verdict']}" if not at else ""
-            table.add_row(label, NAMES.get(name, name), *_cells(row))
+        label = f"{order}: {plan['verdict']}"
+        for name, row in plan["rows"].items():
+            if name == "cycles" or row["measured"]:
+                table.add_row(label, RESOURCES.get(name, name), *_cells(row))
+                label = ""
     console.print(table, markup=False)
     for order, plan in enumerate(measured["plans"], 1):
         line = f"{order}: {plan['says']}"
@@ -33,7 +35,9 @@ def show_measured(result: Result, console: Console) -> None:
         for problem in plan["problems"]:
             console.print(f"   {plan['verdict']}: {problem}", soft_wrap=True, markup=False)
     console.print(summary(result), soft_wrap=True, highlight=False)
-    console.print(f"Cycles {unit}; resources of the machine from its AXI ports inwards.")
+    inwards = "; resources of the machine from its AXI ports inwards"
+    more = inwards if "resources" in measured["tools"] else ""
+    console.print(f"Cycles {unit}{more}.")
 
 
 def summary(result: Result) -> str:

@@ -7,11 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hwmoe.report.measured_table import show_measured
+from hwmoe.report.measured_table import RESOURCES, show_measured
 from hwmoe.report.summary import number, percent
 
 Result = dict[str, Any]
-RESOURCES = {"dsp": "DSP", "bram36": "BRAM36", "lut": "LUT", "ff": "FF", "uram": "URAM"}
 LIMITS = {**RESOURCES, "slr": "what one SLR has"}
 GOALS = {
     "throughput": "most images a second",

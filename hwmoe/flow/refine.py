@@ -133,6 +133,7 @@ def _run(jobs: Mapping[str, Job], kept: Kept, runner: Runner, say: Progress) -> 
         say(STAGES[kind], done[kind], total)
     if not missing:
         return failures
+    missing.sort(key=_when)
     with closing(runner(missing)) as answers:
         for job, answer in answers:
             if isinstance(answer, HwmoeError):
@@ -144,6 +145,12 @@ def _run(jobs: Mapping[str, Job], kept: Kept, runner: Runner, say: Progress) -> 
             done[job.kind] += 1
             say(STAGES[job.kind], done[job.kind], totals[job.kind])
     return failures
+
+
+def _when(job: Job) -> tuple[bool, int]:
+    """Simulations first, the best plan's before others; then the longest synthesis."""
+    synthesis = job.kind == "resources"
+    return synthesis, -sum(map(len, job.files.values())) if synthesis else 0
 
 
 def _measured(

@@ -65,7 +65,7 @@ def measured(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, 
     return found
 
 
-@pytest.mark.slow  # 5 minutes of two processors: two machines built, nine syntheses
+@pytest.mark.slow  # 10 minutes of two processors: two machines built, nine syntheses
 def test_two_plans_are_measured_once(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

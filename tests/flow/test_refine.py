@@ -41,12 +41,14 @@ def found() -> Result:
 
 
 @pytest.fixture(scope="module")
-def rendered() -> dict[object, PlanJobs]:
+def rendered() -> dict[tuple[Any, ...], PlanJobs]:
     return {}
 
 
 @pytest.fixture(autouse=True)
-def rendered_once(rendered: dict[object, PlanJobs], monkeypatch: pytest.MonkeyPatch) -> None:
+def rendered_once(
+    rendered: dict[tuple[Any, ...], PlanJobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rendering is a second a plan, and these tests are of what comes after it."""
 
     def memo(model: Any, acc: Any, patches: Any, memory: Any, *rest: bool) -> PlanJobs:
@@ -140,14 +142,21 @@ def test_the_objective_decides(found: Result, tmp_path: Path) -> None:
     assert "300 cycles between images, 250 allowed" in small_one.measured[0].refusals[0]
 
 
-def test_a_plan_that_does_not_fit_is_refused(found: Result, tmp_path: Path) -> None:
+def test_a_plan_that_does_not_fit_is_refused(
+    found: Result, tmp_path: Path, rendered: dict[tuple[Any, ...], PlanJobs]
+) -> None:
     """Though it is the faster one: its attention is far larger than the formula says."""
-    run, large = by_plan([cycles(200.0), cycles(300.0)]), [BOARD.resources.lut]
+    refined(found, tmp_path / "first", by_plan([cycles(200.0), cycles(300.0)]))
+    first, second = (
+        next(jobs for key, jobs in rendered.items() if key[0] == plan.accelerator and jobs.parts)
+        for plan in found.plans
+    )
+    large = first.parts["hwmoe_attention"]
+    assert large.key != second.parts["hwmoe_attention"].key
+    run = by_plan([cycles(200.0), cycles(300.0)])
 
     def make(job: Job) -> Answer:
-        if job.task.get("top") == "hwmoe_attention" and large:
-            return cells(job, large.pop())
-        return run(job)
+        return cells(job, BOARD.resources.lut) if job is large else run(job)
 
     result = refined(found, tmp_path, make)
     assert result.best == 1

@@ -5,11 +5,13 @@ A process, so that a crash or the end of its time costs one job, on this machine
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from hwmoe.sim.whole_model import simulate_model
 from hwmoe.synth.yosys import synthesize
 
 Result = dict[str, Any]
-TASK, RESULT, LOG = "task.json", "result.json", "log.txt"
+TASK, RESULT, LOG, LOCK = "task.json", "result.json", "log.txt", "lock"
 FAILED = "failed"
 SPARE = 60.0  # seconds for a process to stop by itself when its time is over
 TERMINATED = 143
@@ -43,16 +45,29 @@ def run_job(job: Job, folder: Path, seconds: float) -> Result:
     """What was measured; `HwmoeError` why not. `folder`: for its files, gone if all went well; what
     an earlier run of the same job left there is used: the compiled machine, a stopped simulation.
     """
-    put_files(job, folder, seconds)
-    (folder / RESULT).unlink(missing_ok=True)
-    command: list[str | Path] = [sys.executable, "-m", "hwmoe.flow.measure", folder.resolve()]
-    run_tool(command, timeout=seconds + SPARE, log=folder / LOG)
-    result: Result = read_json(folder / RESULT)
+    with _alone(folder):
+        put_files(job, folder, seconds)
+        (folder / RESULT).unlink(missing_ok=True)
+        command: list[str | Path] = [sys.executable, "-m", "hwmoe.flow.measure", folder.resolve()]
+        run_tool(command, timeout=seconds + SPARE, log=folder / LOG)
+        result: Result = read_json(folder / RESULT)
     if FAILED in result:
         raise HwmoeError(result[FAILED])
     if not result.get("divergence"):
         shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """`HwmoeError` if another search, or one that was interrupted, is at work there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HwmoeError(f"another process is at it, in {folder}: try again later") from None
+        yield
 
 
 def put_files(job: Job, folder: Path, seconds: float) -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def on_dask(jobs: Sequence[Job], address: str, seconds: float) -> Answers:
             # As if one worker did them all.
             limit = (seconds + SPARE) * len(jobs)
             for future in distributed.as_completed(list(waiting), loop=client.loop, timeout=limit):
-                yield waiting.pop(future), _answer(future.result)
+                yield waiting.pop(future), _answer(partial(future.result, timeout=CONNECT))
         except (distributed.TimeoutError, TimeoutError):  # not the same in Python 3.10
             for job in waiting.values():
                 yield job, HwmoeError(f"no worker of {address} has finished it in {limit:g} s")

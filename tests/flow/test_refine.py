@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -262,6 +263,10 @@ def test_jobs_in_processes_of_their_own(part: Job, tmp_path: Path) -> None:
     assert "Yosys 0.1 is asked for" in str(answers["old"])
     assert not (tmp_path / part.name).exists()
     assert (tmp_path / bad.name / "log.txt").is_file()
+    with (tmp_path / bad.name / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (_, answer), *_ = here([bad], tmp_path, 1, 60.0)
+        assert "another process is at it" in str(answer)
 
 
 def test_dask_is_optional(part: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from hwmoe.codegen.rtl_fetch import INSTRUCTION_BITS
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.engine_time import Engine, Instruction
-from hwmoe.dse.memory_time import ARRIVE, BURST, DEPTH, OffChip, Transfer
+from hwmoe.dse.memory_time import BURST, DEPTH, Channel, OffChip, Transfer
 from hwmoe.dse.weights_time import REGISTERS
-from hwmoe.plan.packing import pad_up
+from hwmoe.plan.packing import ceil_div, pad_up
 from hwmoe.plan.program import QUEUE_DEPTH, Program
 
 TO_READ = 14  # from the start to the command that reads the loop instruction
@@ -32,14 +32,14 @@ class InstructionStream:
         )  # first beat, the one after the last
         self._asked = self._used = 0
 
-    def begin(self) -> float:
-        """Read the loop instruction; when the first iteration begins."""
-        return self.memory.general(self.beats * self.memory.beat, TO_READ).here + TO_BODY
+    def loop(self) -> Transfer:
+        """Read the loop instruction."""
+        return self.memory.general(Channel.FETCH, self.beats, TO_READ)
 
     def ask(self, now: float) -> None:
         """Ask for every burst that the buffer has room for."""
         while self._next and self._asked + self._next <= self._used + DEPTH + REGISTERS:
-            burst = self.memory.general(self._next * self.memory.beat, now)
+            burst = self.memory.general(Channel.FETCH, self._next, now)
             self._coming.append((self._asked, self._asked + self._next, burst))
             self._asked += self._next
             self._next = next(self._bursts, 0)
@@ -52,9 +52,8 @@ class InstructionStream:
 
     def here(self) -> float:
         """When they have come out of the buffer."""
-        first, stop, burst = self._coming[0]
-        share = (self._used - first) / (stop - first)
-        return burst.begin + (burst.end - burst.begin) * share + ARRIVE
+        first, _, burst = self._coming[0]
+        return burst.at(self._used - first)
 
     def _plan(self, steps: int, images: int, iterations: int) -> Iterator[int]:
         """Beats of every burst: an image's first, then the program in blocks of BURST beats."""
@@ -89,7 +88,10 @@ class Fetch:
         clock.start(self._dispatch())
 
     def _read_all(self) -> Process:
-        yield self.stream.begin()
+        loop = self.stream.loop()
+        while loop.here > self.clock.time:
+            yield loop.here
+        yield self.clock.time + TO_BODY
         self.stream.ask(self.clock.time)
         for iteration in range(self.images + self.program.loop["stages"] - 1):
             if iteration < self.images:
@@ -119,7 +121,9 @@ class Fetch:
             work, f = self.work, self.work.step.fields
             yield self.clock.time + 2
             if work.step.kind == "layernorm" and not work.null:
-                work.params = self.memory.general(8 * pad_up(f["dim"], lanes), self.clock.time)
+                beats = ceil_div(8 * pad_up(f["dim"], lanes), self.memory.beat)
+                address = 4 * f["params"] // self.memory.beat
+                work.params = self.memory.general(Channel.NORM, beats, self.clock.time, address)
                 yield self.clock.time + 1
             engine = self.engines[work.step.engine]
             while len(engine.queue) == QUEUE_DEPTH:  # the one that runs among them

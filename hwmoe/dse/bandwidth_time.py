@@ -1,0 +1,144 @@
+"""One bandwidth, shared by ports in time: bursts as a flow that is known ahead until one is added.
+
+The memory is a bucket of tokens (templates/sim/machine_memory.hpp): a beat costs its bytes, what is
+not used is kept up to a limit, and ports that want a beat take turns. Between two events every port
+moves at a steady rate, so the future of all accepted bursts is a short list of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+FEW = 1e-6  # beats or cycles that are none
+OLD = 64  # known states that are kept before those of the past are forgotten
+
+
+@dataclass(slots=True, eq=False)
+class Burst:
+    """Beats through one kind of port, from `due` on at the earliest, `pace` a cycle at most.
+
+    points: (time, beats moved until then), from the first beat to the last that is foreseen.
+    """
+
+    beats: int
+    due: float
+    pace: float = 1.0
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """At a time: tokens in beats; of each queue the burst at its head and what it has moved."""
+
+    time: float
+    credit: float
+    heads: tuple[int, ...]
+    moved: tuple[float, ...]
+
+
+class Bandwidth:
+    """Queues of bursts, each over so many ports in step; `rate`: beats a cycle of all ports."""
+
+    def __init__(self, ports: Sequence[int], rate: float) -> None:
+        self._ports, self._rate = tuple(ports), rate
+        self._most = rate + sum(ports)  # of tokens: a beat of each port besides
+        none = (0.0,) * len(ports)
+        self._queues: list[list[Burst]] = [[] for _ in ports]
+        self._states = [_State(0.0, self._most, (0,) * len(ports), none)]
+        self._known = True  # the states reach to the end of all bursts
+
+    def add(self, queue: int, burst: Burst) -> None:
+        """Behind all of this queue. Bursts are added in the order of time, before they are due."""
+        mine = self._queues[queue]
+        place = len(mine)
+        mine.append(burst)
+        # What was foreseen holds until this one may begin: it is due, and those before are through.
+        states = self._states
+        while (
+            len(states) > 1 and states[-1].time > burst.due and states[-2].heads[queue] >= place
+        ):
+            states.pop()
+        self._known = False
+
+    def time(self, burst: Burst, beats: float) -> float:
+        """When so many beats of it have moved, as far as is known now."""
+        if not self._known:
+            self._foresee()
+        before, done = burst.points[0]
+        for time, moved in burst.points:
+            if moved >= beats - FEW:
+                if moved <= done:
+                    return time
+                return before + (time - before) * (beats - done) / (moved - done)
+            before, done = time, moved
+        return before
+
+    def forget(self, now: float) -> None:
+        """What has been before `now` is not needed any more."""
+        if len(self._states) > OLD:
+            last = max((i for i, state in enumerate(self._states) if state.time <= now), default=0)
+            del self._states[:last]
+
+    def _foresee(self) -> None:
+        """Go on from the last state that holds to the end of all bursts."""
+        state = self._states[-1]
+        for queue, bursts in enumerate(self._queues):
+            for place in range(state.heads[queue], len(bursts)):
+                points = bursts[place].points
+                while points and points[-1][0] > state.time + FEW:
+                    points.pop()
+                if place > state.heads[queue]:
+                    points.clear()
+        while (after := self._next(state)) is not None:
+            self._states.append(after)
+            state = after
+        self._known = True
+
+    def _next(self, state: _State) -> _State | None:
+        """The state after the next event; None if there is none."""
+        heads = [
+            bursts[head] if head < len(bursts) else None
+            for bursts, head in zip(self._queues, state.heads, strict=True)
+        ]
+        active = [q for q, burst in enumerate(heads) if burst and burst.due <= state.time + FEW]
+        wait = [burst.due for burst in heads if burst and burst.due > state.time + FEW]
+        if not active and not wait:
+            return None
+        rates = self._rates(active, [heads[q].pace for q in active], state.credit)  # type: ignore[union-attr]
+        used = sum(rate * self._ports[q] for q, rate in zip(active, rates, strict=True))
+        step = min(wait) - state.time if wait else float("inf")
+        for q, rate in zip(active, rates, strict=True):
+            step = min(step, (heads[q].beats - state.moved[q]) / rate)  # type: ignore[union-attr]
+        if used > self._rate and state.credit > FEW:
+            step = min(step, state.credit / (used - self._rate))
+        time = state.time + step
+        next_heads, moved = list(state.heads), list(state.moved)
+        for q, rate in zip(active, rates, strict=True):
+            burst = heads[q]
+            assert burst
+            if not burst.points:
+                burst.points.append((state.time, 0.0))
+            moved[q] += rate * step
+            if moved[q] >= burst.beats - FEW:
+                burst.points.append((time, float(burst.beats)))
+                next_heads[q] += 1
+                moved[q] = 0.0
+            else:
+                burst.points.append((time, moved[q]))
+        credit = min(self._most, max(0.0, state.credit + (self._rate - used) * step))
+        return _State(time, credit, tuple(next_heads), tuple(moved))
+
+    def _rates(self, active: Sequence[int], paces: Sequence[float], credit: float) -> list[float]:
+        """Beats a cycle of each active queue: all the same, unless one cannot take its share."""
+        full = list(paces)
+        want = sum(pace * self._ports[q] for q, pace in zip(active, paces, strict=True))
+        if credit > FEW or want <= self._rate:
+            return full
+        left, ports = self._rate, sum(self._ports[q] for q in active)
+        for i in sorted(range(len(active)), key=lambda i: paces[i]):
+            share = left / ports
+            full[i] = min(paces[i], share)
+            left -= full[i] * self._ports[active[i]]
+            ports -= self._ports[active[i]]
+        return full

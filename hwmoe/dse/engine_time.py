@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hwmoe.codegen.rtl_vector_engine import add_settle
 from hwmoe.dse.attention_cycles import attention_cycles
+from hwmoe.dse.attention_feed_time import query_wait
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.gate_cycles import gate_cycles
 from hwmoe.dse.layernorm_cycles import layernorm_cycles
@@ -139,7 +140,8 @@ class SimpleEngine(Engine):
         kind = work.step.kind
         if kind == "attention":
             cfg = self.acc.attention
-            return ATTENTION + attention_cycles(cfg, f["n_tok"], f["dim_tiles"], f["head_groups"])
+            sizes = f["n_tok"], f["dim_tiles"], f["head_groups"]
+            return ATTENTION + attention_cycles(cfg, *sizes) + query_wait(cfg, lanes, *sizes)
         if kind == "layernorm":
             norm = self.acc.layernorm
             tiles = ceil_div(f["dim"], lanes) * (lanes // norm.lanes)

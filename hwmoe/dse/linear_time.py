@@ -134,10 +134,11 @@ class LinearTime:
         self.loader = max(x_begin + words, list_begin + listed) + 1
         self.start = start
         run = ready + 1
-        if command.table:
-            while command.table.here > max(run, self.clock.time):
-                yield command.table.here
-            run = max(run, command.table.here) + TABLE
+        if table := command.table:
+            for beats in range(1, table.beats + 1):  # it enters byte by byte
+                while (here := table.at(beats)) > max(run, self.clock.time):
+                    yield here
+                run = max(run, here) + TABLE / table.beats
         if n_list == 0:
             self.free = start + 1
             self.drain = run + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 FEW = 1e-6  # beats or cycles that are none
 OLD = 64  # known states that are kept before those of the past are forgotten
@@ -27,8 +28,7 @@ class Burst:
     points: list[tuple[float, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """At a time: tokens in beats; of each queue the burst at its head and what it has moved."""
 
     time: float
@@ -65,6 +65,8 @@ class Bandwidth:
         """When so many beats of it have moved, as far as is known now."""
         if not self._known:
             self._foresee()
+        if beats >= burst.beats:
+            return burst.points[-1][0]
         before, done = burst.points[0]
         for time, moved in burst.points:
             if moved >= beats - FEW:
@@ -97,48 +99,49 @@ class Bandwidth:
 
     def _next(self, state: _State) -> _State | None:
         """The state after the next event; None if there is none."""
-        heads = [
-            bursts[head] if head < len(bursts) else None
-            for bursts, head in zip(self._queues, state.heads, strict=True)
-        ]
-        active = [q for q, burst in enumerate(heads) if burst and burst.due <= state.time + FEW]
-        wait = [burst.due for burst in heads if burst and burst.due > state.time + FEW]
-        if not active and not wait:
+        now, step = state.time, float("inf")
+        active: list[tuple[int, Burst]] = []
+        want = 0.0
+        for queue, head in enumerate(state.heads):
+            bursts = self._queues[queue]
+            if head < len(bursts):
+                burst = bursts[head]
+                if burst.due <= now + FEW:
+                    active.append((queue, burst))
+                    want += burst.pace * self._ports[queue]
+                elif burst.due - now < step:
+                    step = burst.due - now
+        if not active and step == float("inf"):
             return None
-        rates = self._rates(active, [heads[q].pace for q in active], state.credit)  # type: ignore[union-attr]
-        used = sum(rate * self._ports[q] for q, rate in zip(active, rates, strict=True))
-        step = min(wait) - state.time if wait else float("inf")
-        for q, rate in zip(active, rates, strict=True):
-            step = min(step, (heads[q].beats - state.moved[q]) / rate)  # type: ignore[union-attr]
-        if used > self._rate and state.credit > FEW:
-            step = min(step, state.credit / (used - self._rate))
-        time = state.time + step
-        next_heads, moved = list(state.heads), list(state.moved)
-        for q, rate in zip(active, rates, strict=True):
-            burst = heads[q]
-            assert burst
+        scarce = want > self._rate
+        slow = scarce and state.credit <= FEW
+        rates = self._shares(active) if slow else [burst.pace for _, burst in active]
+        if scarce and not slow:
+            step = min(step, state.credit / (want - self._rate))
+        for (queue, burst), rate in zip(active, rates, strict=True):
+            step = min(step, (burst.beats - state.moved[queue]) / rate)
+        time, heads, moved = now + step, list(state.heads), list(state.moved)
+        for (queue, burst), rate in zip(active, rates, strict=True):
             if not burst.points:
-                burst.points.append((state.time, 0.0))
-            moved[q] += rate * step
-            if moved[q] >= burst.beats - FEW:
+                burst.points.append((now, 0.0))
+            done = moved[queue] + rate * step
+            if done >= burst.beats - FEW:
                 burst.points.append((time, float(burst.beats)))
-                next_heads[q] += 1
-                moved[q] = 0.0
+                heads[queue] += 1
+                moved[queue] = 0.0
             else:
-                burst.points.append((time, moved[q]))
-        credit = min(self._most, max(0.0, state.credit + (self._rate - used) * step))
-        return _State(time, credit, tuple(next_heads), tuple(moved))
+                burst.points.append((time, done))
+                moved[queue] = done
+        credit = 0.0 if slow else min(self._most, state.credit + (self._rate - want) * step)
+        return _State(time, credit, tuple(heads), tuple(moved))
 
-    def _rates(self, active: Sequence[int], paces: Sequence[float], credit: float) -> list[float]:
-        """Beats a cycle of each active queue: all the same, unless one cannot take its share."""
-        full = list(paces)
-        want = sum(pace * self._ports[q] for q, pace in zip(active, paces, strict=True))
-        if credit > FEW or want <= self._rate:
-            return full
-        left, ports = self._rate, sum(self._ports[q] for q in active)
-        for i in sorted(range(len(active)), key=lambda i: paces[i]):
-            share = left / ports
-            full[i] = min(paces[i], share)
-            left -= full[i] * self._ports[active[i]]
-            ports -= self._ports[active[i]]
-        return full
+    def _shares(self, active: Sequence[tuple[int, Burst]]) -> list[float]:
+        """Beats a cycle of each: all the same, unless one cannot take its share."""
+        rates = [0.0] * len(active)
+        left, ports = self._rate, sum(self._ports[queue] for queue, _ in active)
+        for i in sorted(range(len(active)), key=lambda i: active[i][1].pace):
+            queue, burst = active[i]
+            rates[i] = min(burst.pace, left / ports)
+            left -= rates[i] * self._ports[queue]
+            ports -= self._ports[queue]
+        return rates

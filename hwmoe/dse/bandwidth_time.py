@@ -55,9 +55,7 @@ class Bandwidth:
         mine.append(burst)
         # What was foreseen holds until this one may begin: it is due, and those before are through.
         states = self._states
-        while (
-            len(states) > 1 and states[-1].time > burst.due and states[-2].heads[queue] >= place
-        ):
+        while len(states) > 1 and states[-1].time > burst.due and states[-2].heads[queue] >= place:
             states.pop()
         self._known = False
 

@@ -69,7 +69,10 @@ def predict_machine(
     """
     clock, acc = Clock(), program.accelerator
     memory = OffChip(acc, bytes_per_cycle, latency, clock)
-    linears = {name: LinearTime(acc, name, memory, client, clock) for client, name in enumerate(acc.linears)}
+    linears = {
+        name: LinearTime(acc, name, memory, client, clock)
+        for client, name in enumerate(acc.linears)
+    }
     trace: list[tuple[int, int, float, float]] = []
     engines: list[Engine] = []
     for number, name in enumerate(acc.engines):

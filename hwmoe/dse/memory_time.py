@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from enum import IntEnum
 
 from hwmoe.dse.bandwidth_time import Bandwidth, Burst
@@ -31,10 +30,10 @@ class Channel(IntEnum):
 class Transfer:
     """A request: its bursts, all accepted or not yet."""
 
-    __slots__ = ("_memory", "_parts", "beats")
+    __slots__ = ("_parts", "beats", "memory")
 
     def __init__(self, memory: OffChip, beats: int) -> None:
-        self._memory, self.beats = memory, beats
+        self.memory, self.beats = memory, beats
         self._parts: list[Burst] = []
 
     def accept(self, burst: Burst) -> None:
@@ -45,9 +44,9 @@ class Transfer:
         left = beats
         for part in self._parts:
             if left <= part.beats:
-                return self._memory.bandwidth.time(part, left)
+                return self.memory.bandwidth.time(part, left)
             left -= part.beats
-        return self._memory.clock.time + self._memory.latency
+        return self.memory.clock.time + self.memory.latency
 
     def at(self, beats: float) -> float:
         """When so many beats have left the channel's buffer."""
@@ -121,9 +120,7 @@ class OffChip:
         self._weights.ask(client, transfer, [beats], asked + ASK)
         return transfer
 
-    def general(
-        self, channel: Channel, beats: int, asked: float, address: int = 0
-    ) -> Transfer:
+    def general(self, channel: Channel, beats: int, asked: float, address: int = 0) -> Transfer:
         """So many beats read through the general port, from an address in beats on."""
         transfer, sizes = Transfer(self, beats), []
         while beats > 0:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 FEW = 1e-6  # beats or cycles that are none
+INFINITE = float("inf")
 OLD = 64  # known states that are kept before those of the past are forgotten
 
 
@@ -96,45 +97,59 @@ class Bandwidth:
         self._known = True
 
     def _next(self, state: _State) -> _State | None:
-        """The state after the next event; None if there is none."""
-        now, step = state.time, float("inf")
-        active: list[tuple[int, Burst]] = []
-        want = 0.0
-        for queue, head in enumerate(state.heads):
-            bursts = self._queues[queue]
-            if head < len(bursts):
-                burst = bursts[head]
-                if burst.due <= now + FEW:
+        """The state when the next burst is through; None if there is none."""
+        time, credit, heads, moved = state.time, state.credit, list(state.heads), list(state.moved)
+        while True:
+            active, want, due = self._active(time, heads)
+            if not active and due == INFINITE:
+                return None
+            scarce = want > self._rate
+            slow = scarce and credit <= FEW
+            rates = self._shares(active, want) if slow else [burst.pace for _, burst in active]
+            step = due - time
+            if scarce and not slow:
+                step = min(step, credit / (want - self._rate))
+            for (queue, burst), rate in zip(active, rates, strict=True):
+                step = min(step, (burst.beats - moved[queue]) / rate)
+            through = False
+            for (queue, burst), rate in zip(active, rates, strict=True):
+                done = min(moved[queue] + rate * step, burst.beats)
+                if burst.beats - done < FEW:
+                    done, through = burst.beats, True
+                    heads[queue] += 1
+                burst.points += (
+                    ((time + step, done),)
+                    if burst.points
+                    else (
+                        (time, 0.0),
+                        (time + step, done),
+                    )
+                )
+                moved[queue] = 0.0 if done == burst.beats else done
+            time += step
+            credit = 0.0 if slow else min(self._most, credit + (self._rate - want) * step)
+            if through:
+                return _State(time, credit, tuple(heads), tuple(moved))
+
+    def _active(
+        self, time: float, heads: Sequence[int]
+    ) -> tuple[list[tuple[int, Burst]], float, float]:
+        """Queues that move, beats that they want in a cycle, and when another one will."""
+        active, want, due = [], 0.0, INFINITE
+        for queue, bursts in enumerate(self._queues):
+            if heads[queue] < len(bursts):
+                burst = bursts[heads[queue]]
+                if burst.due <= time + FEW:
                     active.append((queue, burst))
                     want += burst.pace * self._ports[queue]
-                elif burst.due - now < step:
-                    step = burst.due - now
-        if not active and step == float("inf"):
-            return None
-        scarce = want > self._rate
-        slow = scarce and state.credit <= FEW
-        rates = self._shares(active) if slow else [burst.pace for _, burst in active]
-        if scarce and not slow:
-            step = min(step, state.credit / (want - self._rate))
-        for (queue, burst), rate in zip(active, rates, strict=True):
-            step = min(step, (burst.beats - state.moved[queue]) / rate)
-        time, heads, moved = now + step, list(state.heads), list(state.moved)
-        for (queue, burst), rate in zip(active, rates, strict=True):
-            if not burst.points:
-                burst.points.append((now, 0.0))
-            done = moved[queue] + rate * step
-            if done >= burst.beats - FEW:
-                burst.points.append((time, float(burst.beats)))
-                heads[queue] += 1
-                moved[queue] = 0.0
-            else:
-                burst.points.append((time, done))
-                moved[queue] = done
-        credit = 0.0 if slow else min(self._most, state.credit + (self._rate - want) * step)
-        return _State(time, credit, tuple(heads), tuple(moved))
+                else:
+                    due = min(due, burst.due)
+        return active, want, due
 
-    def _shares(self, active: Sequence[tuple[int, Burst]]) -> list[float]:
+    def _shares(self, active: Sequence[tuple[int, Burst]], want: float) -> list[float]:
         """Beats a cycle of each: all the same, unless one cannot take its share."""
+        if len(active) == 1:
+            return [self._rate / want * active[0][1].pace]
         rates = [0.0] * len(active)
         left, ports = self._rate, sum(self._ports[queue] for queue, _ in active)
         for i in sorted(range(len(active)), key=lambda i: active[i][1].pace):

@@ -61,46 +61,62 @@ class Transfer:
 class _Port:
     """Requests of its channels take turns, a burst each; so many may be under way."""
 
-    def __init__(self, queue: int, memory: OffChip) -> None:
-        self._queue, self._memory = queue, memory
+    def __init__(self, queue: int, memory: OffChip, channels: int) -> None:
+        self._queue, self._memory, self._turns = queue, memory, channels > 1
         self._waiting: dict[int, deque[tuple[float, int, Transfer]]] = {}
+        self._count = 0  # of bursts that wait
         self._last = -1  # channel that had its turn
+        self._free = 0.0  # when another burst may have one
         self._under_way: deque[Burst] = deque()
         self._asked = Happening(memory.clock)
         memory.clock.start(self._serve())
 
     def ask(self, channel: int, transfer: Transfer, sizes: list[int], time: float) -> None:
         """Bursts of these sizes, ready to be accepted at `time`."""
+        if not self._turns and not self._count and len(sizes) == 1 and self._room() is None:
+            self._accept(transfer, sizes[0], max(time, self._free))
+            return
         waiting = self._waiting.setdefault(channel, deque())
         waiting.extend((time, size, transfer) for size in sizes)
+        self._count += len(sizes)
         self._asked.now()
 
+    def _room(self) -> float | None:
+        """When one that is under way is complete, if no more may be; None if there is room."""
+        clock, first = self._memory.clock, self._under_way
+        while len(first) >= OUTSTANDING:
+            end = self._memory.bandwidth.time(first[0], first[0].beats)
+            if end > clock.time:
+                return end
+            first.popleft()
+        return None
+
+    def _accept(self, transfer: Transfer, size: int, time: float) -> None:
+        memory = self._memory
+        burst = Burst(size, time + memory.latency)
+        memory.bandwidth.forget(memory.clock.time)
+        memory.bandwidth.add(self._queue, burst)
+        self._under_way.append(burst)
+        transfer.accept(burst)
+        self._free = time + TURN
+
     def _serve(self) -> Process:
-        memory, clock = self._memory, self._memory.clock
+        clock = self._memory.clock
         while True:
-            ready = min((line[0][0] for line in self._waiting.values() if line), default=None)
-            if ready is None:
+            if not self._count:
                 yield self._asked
                 continue
+            ready = max(self._free, min(line[0][0] for line in self._waiting.values() if line))
             if ready > clock.time:
                 yield ready
                 continue
             turns = [c for c, line in self._waiting.items() if line and line[0][0] <= clock.time]
-            channel = min(turns, key=lambda c: (c <= self._last, c))
-            self._last = channel
-            _, size, transfer = self._waiting[channel].popleft()
-            while len(self._under_way) >= OUTSTANDING:
-                first = self._under_way[0]
-                if (end := memory.bandwidth.time(first, first.beats)) > clock.time:
-                    yield end
-                else:
-                    self._under_way.popleft()
-            burst = Burst(size, clock.time + memory.latency)
-            memory.bandwidth.forget(clock.time)
-            memory.bandwidth.add(self._queue, burst)
-            self._under_way.append(burst)
-            transfer.accept(burst)
-            yield clock.time + TURN
+            self._last = min(turns, key=lambda c: (c <= self._last, c))
+            _, size, transfer = self._waiting[self._last].popleft()
+            while end := self._room():
+                yield end
+            self._count -= 1
+            self._accept(transfer, size, clock.time)
 
 
 class OffChip:
@@ -112,7 +128,8 @@ class OffChip:
         self.clock, self.latency = clock, latency
         self.beat = acc.ports.port_bits // 8
         self.bandwidth = Bandwidth((1, acc.ports.w_ports, 1), bytes_per_cycle / self.beat)
-        self._general, self._weights = _Port(0, self), _Port(1, self)
+        self._general = _Port(0, self, len(Channel))
+        self._weights = _Port(1, self, len(acc.linears))
 
     def weights(self, client: int, beats: int, asked: float) -> Transfer:
         """A burst of so many beats of all weight ports."""

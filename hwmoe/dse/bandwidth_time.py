@@ -62,7 +62,7 @@ class Bandwidth:
 
     def time(self, burst: Burst, beats: float) -> float:
         """When so many beats of it have moved, as far as is known now."""
-        if not self._known:
+        if not self._known and not self._holds(burst, beats):
             self._foresee()
         if beats >= burst.beats:
             return burst.points[-1][0]
@@ -81,6 +81,13 @@ class Bandwidth:
             last = max((i for i, state in enumerate(self._states) if state.time <= now), default=0)
             del self._states[:last]
 
+    def _holds(self, burst: Burst, beats: float) -> bool:
+        """Whether what was foreseen of it holds, whatever was added."""
+        if not burst.points:
+            return False
+        time, moved = burst.points[-1]
+        return moved >= beats and time <= self._states[-1].time
+
     def _foresee(self) -> None:
         """Go on from the last state that holds to the end of all bursts."""
         state = self._states[-1]
@@ -91,18 +98,17 @@ class Bandwidth:
                     points.pop()
                 if place > state.heads[queue]:
                     points.clear()
-        while (after := self._next(state)) is not None:
-            self._states.append(after)
-            state = after
+        ends = tuple(len(bursts) for bursts in self._queues)
+        while state.heads != ends:
+            state = self._next(state)
+            self._states.append(state)
         self._known = True
 
-    def _next(self, state: _State) -> _State | None:
-        """The state when the next burst is through; None if there is none."""
+    def _next(self, state: _State) -> _State:
+        """The state when the next burst is through."""
         time, credit, heads, moved = state.time, state.credit, list(state.heads), list(state.moved)
         while True:
             active, want, due = self._active(time, heads)
-            if not active and due == INFINITE:
-                return None
             scarce = want > self._rate
             slow = scarce and credit <= FEW
             rates = self._shares(active, want) if slow else [burst.pace for _, burst in active]
@@ -117,14 +123,9 @@ class Bandwidth:
                 if burst.beats - done < FEW:
                     done, through = burst.beats, True
                     heads[queue] += 1
-                burst.points += (
-                    ((time + step, done),)
-                    if burst.points
-                    else (
-                        (time, 0.0),
-                        (time + step, done),
-                    )
-                )
+                if not burst.points:
+                    burst.points.append((time, 0.0))
+                burst.points.append((time + step, done))
                 moved[queue] = 0.0 if done == burst.beats else done
             time += step
             credit = 0.0 if slow else min(self._most, credit + (self._rate - want) * step)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hwmoe.codegen.rtl_fetch import INSTRUCTION_BITS
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.engine_time import Engine, Instruction
-from hwmoe.dse.memory_time import BURST, DEPTH, Channel, OffChip, Transfer
+from hwmoe.dse.memory_time import ASK, BURST, DEPTH, REFILL, Channel, OffChip, Transfer
 from hwmoe.dse.weights_time import REGISTERS
 from hwmoe.plan.packing import ceil_div, pad_up
 from hwmoe.plan.program import QUEUE_DEPTH, Program
@@ -43,6 +43,11 @@ class InstructionStream:
             self._coming.append((self._asked, self._asked + self._next, burst))
             self._asked += self._next
             self._next = next(self._bursts, 0)
+
+    def until_room(self, most: int) -> int:
+        """After how many more beats there is room for another burst, `most` at most."""
+        missing = self._asked + self._next - DEPTH - REGISTERS - self._used
+        return min(missing, most) if self._next and missing > 0 else most
 
     def take(self, beats: int) -> None:
         """The next beats are wanted."""
@@ -107,11 +112,14 @@ class Fetch:
 
     def _read(self, now: float, beats: int) -> Process:
         """Wait for the next beats, taken one a cycle from `now` on, and read ahead."""
-        self.stream.take(beats)
-        yield now + beats
-        while self.stream.here() > self.clock.time:
-            yield self.stream.here()
-        self.stream.ask(self.clock.time)
+        while beats:
+            part = self.stream.until_room(beats)
+            self.stream.take(part)
+            yield now + part
+            while self.stream.here() > self.clock.time:
+                yield self.stream.here()
+            self.stream.ask(self.clock.time + REFILL - ASK)
+            now, beats = self.clock.time, beats - part
 
     def _dispatch(self) -> Process:
         lanes = self.program.accelerator.linear.t_in

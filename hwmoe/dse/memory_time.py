@@ -13,6 +13,7 @@ BURST = 64  # beats, hwmoe_axi_read
 DEPTH = 512  # beats that a channel's buffer holds
 OUTSTANDING = 16  # bursts that the memory accepts ahead at a port
 ASK = 8  # from a command for a channel to the request's acceptance: plan, address register
+REFILL = 4  # the same for a burst that waited for room, from the beat that leaves the buffer
 TURN = 2  # cycles from a burst of a port to its next one
 ARRIVE = 7  # from a beat at the port until it leaves the channel's buffer
 

@@ -31,6 +31,7 @@ TO_KERNEL = 2  # from the dispatch to the kernel's queues
 FEED = 6  # from the dispatch to the first word or row at the kernel
 TO_DONE = 2  # from the status to the signal
 SEEN = 2  # from the signal until `after` lets the next command read
+PARAMS = 8  # chunks of which the kernel holds parameters
 KERNEL_QUEUE = 2  # commands that wait in the kernel itself
 NOTHING = 3  # from the dispatch of what the kernel does not get to its signal, and between signals
 
@@ -90,6 +91,9 @@ class LinearTime:
         self.busy = 0.0  # cycles in which groups entered the array
         # Streams
         self.fed = 0.0  # the last word has left for the kernel
+        self.param_beats = max(1, 8 * self.cfg.t_epi // memory.beat)  # of a chunk
+        self.joined = 0.0  # the last chunk's parameters are complete
+        self.begun = deque([0.0] * PARAMS, maxlen=PARAMS)  # chunks: when they were taken
         self.ends: deque[float] = deque([0.0], maxlen=256)
         clock.start(self._run())
 
@@ -139,6 +143,7 @@ class LinearTime:
                 while (here := table.at(beats)) > max(run, self.clock.time):
                     yield here
                 run = max(run, here) + TABLE / table.beats
+            self.joined = max(self.joined, run - TABLE / table.beats)
         if n_list == 0:
             self.free = start + 1
             self.drain = run + 1
@@ -237,5 +242,8 @@ class LinearTime:
             beats = params.beats - behind * chunk
             while (here := params.at(beats)) > max(run, self.clock.time):
                 yield here
-            run = max(run, here) + n_list
+            self.joined = max(self.joined + self.param_beats, self.begun[0], here)
+            run = max(run, self.joined)
+            self.begun.append(run)
+            run += n_list
         return run

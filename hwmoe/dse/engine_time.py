@@ -23,6 +23,7 @@ LOAD_ENGINE = instruction_set().engines.index("load")
 STORE_ENGINE = instruction_set().engines.index("store")
 # Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
 ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
+NORM_PARAMS = 19  # of a LayerNorm of one row, besides a cycle a beat of parameters
 ASK_LOAD, LOAD = 2, 4  # from the begin to the first request; from the last beat to the signal
 STORE, STORE_WORD = 7, 5  # besides the write's latency; for each word of results, at least
 
@@ -153,10 +154,11 @@ class SimpleEngine(Engine):
         return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"], scores)
 
     def _norm_params(self, work: Instruction, params: Transfer) -> Process:
-        """After the last parameters, all rows but the first are still to come."""
+        """They enter with the first row, a beat a cycle; then all other rows are to come."""
         f, lanes = work.step.fields, self.acc.linear.t_in
         tiles = ceil_div(f["dim"], lanes) * (lanes // self.acc.layernorm.lanes)
         after = (f["count"] - 1) * tiles
+        self.end = max(self.end, self.clock.time + NORM_PARAMS + params.beats + after)
         while params.here + after > max(self.end, self.clock.time):
             yield params.here
             self.end = max(self.end, params.here + after)

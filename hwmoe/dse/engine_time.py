@@ -24,7 +24,7 @@ STORE_ENGINE = instruction_set().engines.index("store")
 # Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
 ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
 NORM_PARAMS = 19  # of a LayerNorm of one row, besides a cycle a beat of parameters
-ASK_LOAD, LOAD = 2, 4  # from the begin to the first request; from the last beat to the signal
+ASK_LOAD, LOAD = -1, 7  # from the begin to the first request; from the last beat to the signal
 STORE, STORE_WORD = 7, 5  # besides the write's latency; for each word of results, at least
 
 Trace = MutableSequence[tuple[int, int, float, float]]

@@ -1,12 +1,17 @@
-"""Puts this folder on the import path (for `small_models`) and keeps PyTorch to one core.
+"""Puts this folder on the import path (for `small_models`), keeps PyTorch to one core, and lets
+Ctrl-C through: a shell starts what runs in its background with SIGINT ignored, and it is inherited.
 
 `pytest --update` writes the files that are made by code and committed, instead of comparing them.
 """
+
+import signal
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

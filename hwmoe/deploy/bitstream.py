@@ -22,13 +22,14 @@ _KIND = {".bit": "vivado", ".xclbin": "vitis"}
 @dataclass(frozen=True)
 class Bitstream:
     """`kind`: simulation, vivado or vitis. `description`: the .hwh, for PYNQ. `instance`: the name
-    of `hwmoe_top` in the design."""
+    of `hwmoe_top` in the design. `source`: rtl, or hls, whose registers are fewer."""
 
     kind: str
     suffix: str
     data: bytes
     description: str | None
     instance: str = INSTANCE
+    source: str = "rtl"
 
     @property
     def sha256(self) -> str:
@@ -62,12 +63,13 @@ def read_bitstream(project: Project, path: Path) -> Bitstream:
     beside = path.with_suffix(".hwh")
     try:
         description = _read(beside).decode()
-        instance = _instance(ElementTree.fromstring(description))
+        top = _top(ElementTree.fromstring(description))
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
         raise HwmoeError(f"{beside}: not a hardware description of Vivado ({error})") from None
-    if instance is None:
+    if top is None:
         raise HwmoeError(f"{beside}: the design has no {VLNV} at its top")
-    return Bitstream(_KIND[suffix], suffix, data, description, instance)
+    instance = top.get("FULLNAME", "").lstrip("/")
+    return Bitstream(_KIND[suffix], suffix, data, description, instance, _source(top))
 
 
 def _bit_file(part: str, text: str) -> bytes:
@@ -89,10 +91,16 @@ def _read(path: Path) -> bytes:
         raise HwmoeError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _instance(design: ElementTree.Element) -> str | None:
-    """The full name of the first `hwmoe_top`, without the slash in front."""
+def _top(design: ElementTree.Element) -> ElementTree.Element | None:
+    """The first `hwmoe_top`, if it is inside no other block."""
     for module in design.iter("MODULE"):
         if module.get("VLNV") == VLNV:
             name = module.get("FULLNAME", "").lstrip("/")
-            return name if name and "/" not in name else None
+            return module if name and "/" not in name else None
     return None
+
+
+def _source(top: ElementTree.Element) -> str:
+    """Vitis HLS describes the registers of its IP, and there is no digest of the machine there."""
+    names = [register.get("NAME", "") for register in top.iter("REGISTER")]
+    return "hls" if names and not any(name.startswith("digest") for name in names) else "rtl"

@@ -23,6 +23,9 @@ from hwmoe.vendor.kernel import NAME, VLNV
 from hwmoe.vendor.vitis import banks
 
 VERSION = 1
+IN_HLS = ("control", "n_images")
+"""Registers, besides pointers, that the accelerator has where those of the SystemVerilog are when
+Vitis HLS made it."""
 TIMEOUT_SECONDS = 10.0
 SIMULATED_CYCLES_PER_SECOND = 1000
 """What even a large machine reaches on a slow computer."""
@@ -56,7 +59,11 @@ def make_manifest(
         "part": board.part,
         "runtime": board.runtime,
         "clock_mhz": board.clock_mhz,
-        "bitstream": {"kind": bitstream.kind, "sha256": bitstream.sha256},
+        "bitstream": {
+            "kind": bitstream.kind,
+            "source": bitstream.source,
+            "sha256": bitstream.sha256,
+        },
         "kernel": kernel | {"arguments": list(pointers)},
         "hardware": {
             "format_version": FORMAT,
@@ -65,6 +72,7 @@ def make_manifest(
         "registers": {
             register.name: {"offset": register.offset, "bits": register.bits}
             for register in register_map(ports, len(engines))
+            if bitstream.source == "rtl" or register.name in IN_HLS or register.name in pointers
         },
         "errors": {str(code): text for code, text in ERRORS.items()},
         "engines": list(engines),

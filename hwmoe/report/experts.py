@@ -35,8 +35,7 @@ def agreement_chart(report: Report, task: str, name: str) -> str:
                 linewidth=0,
                 label=label,
             )
-        low = min(100 * load["routing_agreement"] for load in layers.values())
-        axes.set_ylim(max(0.0, 100 - 1.4 * max(100 - low, 1.0)), 100)
+        axes.set_ylim(0, 100)
         axes.set_xlim(-0.6, max(len(layers) - 0.4, 2.6))
         axes.set_xticks(list(places), list(layers))
         axes.set_ylabel("tokens, %")

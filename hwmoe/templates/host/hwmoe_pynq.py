@@ -25,7 +25,8 @@ class HwmoeTop(pynq.DefaultIP):  # type: ignore[misc]
     ) -> bool:
         """Write `values` by name, start, poll until done: False if no image is done in `patience`.
 
-        Reading `control` clears its done bit, so it is read in one place, once a round.
+        Reading `control` clears its done bit, so it is read in one place, once a round. Without a
+        count of images, `patience` is that of the run.
         """
         for name, value in values.items():
             for word in range(registers[name]["bits"] // 32):
@@ -34,7 +35,8 @@ class HwmoeTop(pynq.DefaultIP):  # type: ignore[misc]
         images, last = 0, time.monotonic()
         while not self.read(registers["control"]["offset"]) & DONE:
             if time.monotonic() - last > patience:
-                done = self.read(registers["images_done"]["offset"])
+                counted = "images_done" in registers
+                done = self.read(registers["images_done"]["offset"]) if counted else images
                 if done == images:
                     return False
                 images, last = done, time.monotonic()
@@ -45,12 +47,15 @@ class HwmoeTop(pynq.DefaultIP):  # type: ignore[misc]
 class Board:
     """What `Accelerator` needs of a board. device: a pynq.Device, or None: the active one."""
 
-    has_registers = True
-    no_registers = ""
+    no_registers = (
+        "this bitstream is from Vitis HLS, which counts neither cycles nor images and reports no "
+        "errors; one from the SystemVerilog does"
+    )
 
     def __init__(self, folder: Path, manifest: Manifest, device: Any) -> None:
         self._device = device if device is not None else pynq.Device.active_device
         self._manifest = manifest
+        self.has_registers = manifest["bitstream"]["source"] == "rtl"
         self._bitstream = folder / manifest["bitstream"]["file"]
         self.name = str(self._device.tag)
         simulation = manifest["bitstream"]["kind"] == "simulation"
@@ -114,4 +119,5 @@ class Board:
         cycles = count * self._manifest["predicted"]["cycles_per_image"]
         pause = min(1e-3, cycles / self._manifest["clock_mhz"] / 1e7)  # a tenth of the run
         values["n_images"] = count
+        patience *= 1 if self.has_registers else count
         return bool(self._ip.run(self._manifest["registers"], values, patience, pause))

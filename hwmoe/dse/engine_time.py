@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from hwmoe.codegen.rtl_vector_engine import add_settle
 from hwmoe.dse.attention_cycles import attention_cycles
+from hwmoe.dse.attention_feed_time import query_wait
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.gate_cycles import gate_cycles
 from hwmoe.dse.layernorm_cycles import layernorm_cycles
-from hwmoe.dse.memory_time import BURST, DEPTH, OffChip, Transfer
-from hwmoe.plan.accelerator import AcceleratorConfig
+from hwmoe.dse.memory_time import BURST, DEPTH, Channel, OffChip, Transfer
+from hwmoe.plan.image import IMAGE_HEADER
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import GATE_SCORES, ceil_div
-from hwmoe.plan.program import Step
+from hwmoe.plan.program import Program, Step
 
 TOKEN = 1  # from a signal until who waits for it begins
 LOAD_ENGINE = instruction_set().engines.index("load")
 STORE_ENGINE = instruction_set().engines.index("store")
 # Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
 ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
-ASK_LOAD, LOAD = 2, 4  # from the begin to the first request; from the last beat to the signal
+NORM_PARAMS = 19  # of a LayerNorm of one row, besides a cycle a beat of parameters
+ASK_LOAD, LOAD = -1, 7  # from the begin to the first request; from the last beat to the signal
 STORE, STORE_WORD = 7, 5  # besides the write's latency; for each word of results, at least
 
 Trace = MutableSequence[tuple[int, int, float, float]]
@@ -104,11 +106,11 @@ class SimpleEngine(Engine):
         engines: Sequence[Engine],
         trace: Trace,
         memory: OffChip,
-        acc: AcceleratorConfig,
-        latency: float,
+        program: Program,
     ) -> None:
         super().__init__(number, clock, engines, trace)
-        self.memory, self.acc, self.latency = memory, acc, latency
+        self.memory, self.acc = memory, program.accelerator
+        self.image_bytes = program.loop["image_bytes"]
         clock.start(self._run())
 
     def _run(self) -> Process:
@@ -139,7 +141,8 @@ class SimpleEngine(Engine):
         kind = work.step.kind
         if kind == "attention":
             cfg = self.acc.attention
-            return ATTENTION + attention_cycles(cfg, f["n_tok"], f["dim_tiles"], f["head_groups"])
+            sizes = f["n_tok"], f["dim_tiles"], f["head_groups"]
+            return ATTENTION + attention_cycles(cfg, *sizes) + query_wait(cfg, lanes, *sizes)
         if kind == "layernorm":
             norm = self.acc.layernorm
             tiles = ceil_div(f["dim"], lanes) * (lanes // norm.lanes)
@@ -151,25 +154,31 @@ class SimpleEngine(Engine):
         return GATE + gate_cycles(f["n_tok"], f["experts"], f["top_k"], scores)
 
     def _norm_params(self, work: Instruction, params: Transfer) -> Process:
-        """After the last parameters, all rows but the first are still to come."""
+        """They enter with the first row, a beat a cycle; then all other rows are to come."""
         f, lanes = work.step.fields, self.acc.linear.t_in
         tiles = ceil_div(f["dim"], lanes) * (lanes // self.acc.layernorm.lanes)
         after = (f["count"] - 1) * tiles
+        self.end = max(self.end, self.clock.time + NORM_PARAMS + params.beats + after)
         while params.here + after > max(self.end, self.clock.time):
             yield params.here
             self.end = max(self.end, params.here + after)
 
     def _load(self, work: Instruction) -> Process:
         """A load, burst by burst: a buffer of them is under way. Leaves its end in `end`."""
-        word = self.acc.linear.t_in * (1 if work.step.kind == "load_image" else 2)
-        left = ceil_div(work.step.fields["words"] * word, self.memory.beat)
+        f, beat = work.step.fields, self.memory.beat
+        if work.step.kind == "load_image":
+            word, address = self.acc.linear.t_in, work.image * self.image_bytes + IMAGE_HEADER
+        else:
+            word, address = 2 * self.acc.linear.t_in, 4 * f["params"]
+        address, left = address // beat, ceil_div(f["words"] * word, beat)
         yield self.clock.time + ASK_LOAD
         bursts: deque[Transfer] = deque()
         while left > 0 or bursts:
             if left > 0 and len(bursts) < DEPTH // BURST:
-                beats = min(left, BURST)
-                bursts.append(self.memory.general(beats * self.memory.beat, self.clock.time))
-                left -= beats
+                beats = min(left, BURST - address % BURST)
+                time = self.clock.time
+                bursts.append(self.memory.general(Channel.LOAD, beats, time, address))
+                address, left = address + beats, left - beats
             elif bursts[0].here > self.clock.time:
                 yield bursts[0].here
             else:
@@ -184,9 +193,8 @@ class SimpleEngine(Engine):
         pace = max(STORE_WORD * words / max(left, 1), 1)  # cycles a beat
         while left > 0:
             beats = min(left, BURST)
-            read = self.clock.time + beats * pace
-            written = self.memory.results(beats * self.memory.beat, self.clock.time)
-            while max(read, written.end) > self.clock.time:
-                yield max(read, written.end)
+            written = self.memory.results(beats, self.clock.time, pace)
+            while (end := written.moved(beats)) > self.clock.time:
+                yield end
             left -= beats
-        self.end = self.clock.time + STORE + self.latency
+        self.end = self.clock.time + STORE + self.memory.latency

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from hwmoe.codegen.rtl_fetch import INSTRUCTION_BITS
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.engine_time import Engine, Instruction
-from hwmoe.dse.memory_time import ARRIVE, BURST, DEPTH, OffChip, Transfer
+from hwmoe.dse.memory_time import ASK, BURST, DEPTH, REFILL, Channel, OffChip, Transfer
 from hwmoe.dse.weights_time import REGISTERS
-from hwmoe.plan.packing import pad_up
+from hwmoe.plan.packing import ceil_div, pad_up
 from hwmoe.plan.program import QUEUE_DEPTH, Program
 
 TO_READ = 14  # from the start to the command that reads the loop instruction
@@ -32,17 +32,22 @@ class InstructionStream:
         )  # first beat, the one after the last
         self._asked = self._used = 0
 
-    def begin(self) -> float:
-        """Read the loop instruction; when the first iteration begins."""
-        return self.memory.general(self.beats * self.memory.beat, TO_READ).here + TO_BODY
+    def loop(self) -> Transfer:
+        """Read the loop instruction."""
+        return self.memory.general(Channel.FETCH, self.beats, TO_READ)
 
     def ask(self, now: float) -> None:
         """Ask for every burst that the buffer has room for."""
         while self._next and self._asked + self._next <= self._used + DEPTH + REGISTERS:
-            burst = self.memory.general(self._next * self.memory.beat, now)
+            burst = self.memory.general(Channel.FETCH, self._next, now)
             self._coming.append((self._asked, self._asked + self._next, burst))
             self._asked += self._next
             self._next = next(self._bursts, 0)
+
+    def until_room(self, most: int) -> int:
+        """After how many more beats there is room for another burst, `most` at most."""
+        missing = self._asked + self._next - DEPTH - REGISTERS - self._used
+        return min(missing, most) if self._next and missing > 0 else most
 
     def take(self, beats: int) -> None:
         """The next beats are wanted."""
@@ -52,9 +57,8 @@ class InstructionStream:
 
     def here(self) -> float:
         """When they have come out of the buffer."""
-        first, stop, burst = self._coming[0]
-        share = (self._used - first) / (stop - first)
-        return burst.begin + (burst.end - burst.begin) * share + ARRIVE
+        first, _, burst = self._coming[0]
+        return burst.at(self._used - first)
 
     def _plan(self, steps: int, images: int, iterations: int) -> Iterator[int]:
         """Beats of every burst: an image's first, then the program in blocks of BURST beats."""
@@ -89,7 +93,10 @@ class Fetch:
         clock.start(self._dispatch())
 
     def _read_all(self) -> Process:
-        yield self.stream.begin()
+        loop = self.stream.loop()
+        while loop.here > self.clock.time:
+            yield loop.here
+        yield self.clock.time + TO_BODY
         self.stream.ask(self.clock.time)
         for iteration in range(self.images + self.program.loop["stages"] - 1):
             if iteration < self.images:
@@ -105,11 +112,14 @@ class Fetch:
 
     def _read(self, now: float, beats: int) -> Process:
         """Wait for the next beats, taken one a cycle from `now` on, and read ahead."""
-        self.stream.take(beats)
-        yield now + beats
-        while self.stream.here() > self.clock.time:
-            yield self.stream.here()
-        self.stream.ask(self.clock.time)
+        while beats:
+            part = self.stream.until_room(beats)
+            self.stream.take(part)
+            yield now + part
+            while self.stream.here() > self.clock.time:
+                yield self.stream.here()
+            self.stream.ask(self.clock.time + REFILL - ASK)
+            now, beats = self.clock.time, beats - part
 
     def _dispatch(self) -> Process:
         lanes = self.program.accelerator.linear.t_in
@@ -119,7 +129,9 @@ class Fetch:
             work, f = self.work, self.work.step.fields
             yield self.clock.time + 2
             if work.step.kind == "layernorm" and not work.null:
-                work.params = self.memory.general(8 * pad_up(f["dim"], lanes), self.clock.time)
+                beats = ceil_div(8 * pad_up(f["dim"], lanes), self.memory.beat)
+                address = 4 * f["params"] // self.memory.beat
+                work.params = self.memory.general(Channel.NORM, beats, self.clock.time, address)
                 yield self.clock.time + 1
             engine = self.engines[work.step.engine]
             while len(engine.queue) == QUEUE_DEPTH:  # the one that runs among them

@@ -8,7 +8,8 @@ from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.engine_time import Engine, Instruction, Trace
 from hwmoe.dse.linear_cycles import TABLE
 from hwmoe.dse.linear_time import Command, LinearTime
-from hwmoe.dse.memory_time import OffChip
+from hwmoe.dse.memory_time import Channel, OffChip
+from hwmoe.plan.packing import ceil_div
 
 LIST = 5  # from the tokens until the length of a list is settled and its weights are asked for
 TABLE_FIRST = 4  # cycles that the request for a table holds back the one for parameters
@@ -66,13 +67,15 @@ class LinearFront(Engine):
         return command
 
     def _request(self, command: Command) -> None:
-        now = self.clock.time
+        f, now, beat = command.fields, self.clock.time, self.memory.beat
+        channel = Channel.EXPERT_PARAMS if self.linear.client else Channel.PARAMS
         if command.flag("load_table"):
-            command.table = self.memory.general(TABLE, now)
+            address = 4 * f["table"] // beat
+            command.table = self.memory.general(channel, TABLE // beat, now, address)
             now += TABLE_FIRST
         if command.n_list:
-            size = 8 * command.fields["chunks"] * self.linear.cfg.t_epi
-            command.params = self.memory.general(size, now)
+            beats = ceil_div(8 * f["chunks"] * self.linear.cfg.t_epi, beat)
+            command.params = self.memory.general(channel, beats, now, 4 * f["params"] // beat)
             command.ask(self.linear.cfg, self.linear.weights)
 
     def _dispatch(self) -> Process:

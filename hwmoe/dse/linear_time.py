@@ -7,7 +7,7 @@ through the collector in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from hwmoe.codegen.rtl_linear import flush_cycles, mac_latency
@@ -31,6 +31,8 @@ TO_KERNEL = 2  # from the dispatch to the kernel's queues
 FEED = 6  # from the dispatch to the first word or row at the kernel
 TO_DONE = 2  # from the status to the signal
 SEEN = 2  # from the signal until `after` lets the next command read
+PARAMS = 8  # chunks of which the kernel holds parameters
+KERNEL_QUEUE = 2  # commands that wait in the kernel itself
 NOTHING = 3  # from the dispatch of what the kernel does not get to its signal, and between signals
 
 _BIT = {name: 1 << bit for bit, name in enumerate(LINEAR_FLAGS)}
@@ -69,17 +71,18 @@ class Command:
 class LinearTime:
     """The kernel with feeders and collector; commands come by `put` when they are let go."""
 
-    def __init__(self, acc: AcceleratorConfig, engine: str, memory: OffChip, clock: Clock) -> None:
-        self.cfg, self.clock = acc.linears[engine], clock
-        self.weights = Weights(memory, clock)
+    def __init__(
+        self, acc: AcceleratorConfig, engine: str, memory: OffChip, client: int, clock: Clock
+    ) -> None:
+        self.cfg, self.clock, self.client = acc.linears[engine], clock, client
+        self.weights = Weights(memory, client, clock)
         self.mac, self.flush = mac_latency(self.cfg, engine), flush_cycles(self.cfg)
-        self.param_beats = max(1, 8 * self.cfg.t_epi // memory.beat)
         self.changed = Happening(clock)  # a command has come, or entered the kernel
         self.commands: deque[Command] = deque()
-        self.waiting = 0  # commands that the kernel has not taken
+        self.waiting = 0  # commands that have not left the queues in front of the kernel and in it
         # As in linear_cycles
         self.push = 0.0
-        self.pops = deque([0.0, 0.0], maxlen=2)
+        self.pops = deque([0.0] * KERNEL_QUEUE, maxlen=KERNEL_QUEUE)
         self.words = (0, 0)  # of the activation memory that the last command used
         self.take = self.loader = self.start = self.free = self.issue = 0.0
         self.loaded, self.swap, self.drain = -1.0, 0.0, 0.0
@@ -88,12 +91,14 @@ class LinearTime:
         self.busy = 0.0  # cycles in which groups entered the array
         # Streams
         self.fed = 0.0  # the last word has left for the kernel
-        self.params = 0.0  # the last beat of parameters has
+        self.param_beats = max(1, 8 * self.cfg.t_epi // memory.beat)  # of a chunk
+        self.joined = 0.0  # the last chunk's parameters are complete
+        self.begun = deque([0.0] * PARAMS, maxlen=PARAMS)  # chunks: when they were taken
         self.ends: deque[float] = deque([0.0], maxlen=256)
         clock.start(self._run())
 
     def has_room(self) -> bool:
-        return self.waiting < QUEUE and len(self.commands) < 2 * QUEUE
+        return self.waiting < QUEUE + KERNEL_QUEUE and len(self.commands) < 2 * QUEUE
 
     def put(self, command: Command) -> None:
         self.commands.append(command)
@@ -121,21 +126,24 @@ class LinearTime:
         f, n_list = command.fields, command.n_list
         self.push = max(self.push + 1, command.go + TO_KERNEL, self.pops[0] + 1)
         yield self.push
-        self.waiting -= 1
-        self.changed.now()
         words = command.n_tok * f["in_tiles"] if command.flag("load_x") else 0
         listed = n_list if command.flag("gather") else 0
         begin = self._begin(command, words)
         start = max(self.free, begin)
         ready = max(self.push + 1, self.drain)
         self.pops.append(max(self.take, start, ready))
+        self.clock.start(self._pop(self.pops[-1]))
         x_begin = self._feed(command, begin, words) if words else begin
         list_begin = max(begin, command.go + FEED) if listed else begin
         self.loader = max(x_begin + words, list_begin + listed) + 1
         self.start = start
         run = ready + 1
-        if command.table:
-            run = max(run, command.table.here) + TABLE
+        if table := command.table:
+            for beats in range(1, table.beats + 1):  # it enters byte by byte
+                while (here := table.at(beats)) > max(run, self.clock.time):
+                    yield here
+                run = max(run, here) + TABLE / table.beats
+            self.joined = max(self.joined, run - TABLE / table.beats)
         if n_list == 0:
             self.free = start + 1
             self.drain = run + 1
@@ -149,6 +157,12 @@ class LinearTime:
         self.free = self.issue
         self.drain = self.last + self.flush + 3
         self.status = self.last + self.flush + LAST_READ_TO_STATUS
+
+    def _pop(self, time: float) -> Process:
+        """The kernel's units have a command."""
+        yield time
+        self.waiting -= 1
+        self.changed.now()
 
     def _begin(self, command: Command, words: int) -> float:
         """When the loader begins with the command."""
@@ -209,18 +223,27 @@ class LinearTime:
             full = self.issue - spare + self.mac
             now = min(chunks, left)
             left -= now
-            run = self._drain(command, max(run, full), now, left)
+            run = yield from self._drain(command, max(run, full), now, left)
             self.release[page] = run - 1
             self.tile += 1
         self.last = run - 1
 
-    def _drain(self, command: Command, run: float, chunks: int, left: int) -> float:
+    def _drain(
+        self, command: Command, run: float, chunks: int, left: int
+    ) -> Generator[float | Happening, None, float]:
         """The cycle after the last read of so many chunks, with `left` more to come.
 
         A chunk begins when its parameters are there; they are joined from beats of the port.
         """
-        n_list = command.n_list
-        assert command.params
-        self.params = max(self.params, command.params.here - left * self.param_beats)
-        late = self.params + (chunks - 1) * max(0, self.param_beats - n_list)
-        return max(run + chunks * n_list, late + n_list)
+        n_list, params = command.n_list, command.params
+        assert params
+        chunk = params.beats / command.fields["chunks"]  # beats
+        for behind in range(left + chunks - 1, left - 1, -1):
+            beats = params.beats - behind * chunk
+            while (here := params.at(beats)) > max(run, self.clock.time):
+                yield here
+            self.joined = max(self.joined + self.param_beats, self.begun[0], here)
+            run = max(run, self.joined)
+            self.begun.append(run)
+            run += n_list
+        return run

@@ -68,15 +68,18 @@ def predict_machine(
     `latency`: cycles from a request to its first beat, on average. Cycle 0 is the start.
     """
     clock, acc = Clock(), program.accelerator
-    memory = OffChip(acc, bytes_per_cycle, latency)
-    linears = {name: LinearTime(acc, name, memory, clock) for name in acc.linears}
+    memory = OffChip(acc, bytes_per_cycle, latency, clock)
+    linears = {
+        name: LinearTime(acc, name, memory, client, clock)
+        for client, name in enumerate(acc.linears)
+    }
     trace: list[tuple[int, int, float, float]] = []
     engines: list[Engine] = []
     for number, name in enumerate(acc.engines):
         if name in linears:
             engines.append(LinearFront(number, clock, engines, trace, memory, linears[name]))
         else:
-            engines.append(SimpleEngine(number, clock, engines, trace, memory, acc, latency))
+            engines.append(SimpleEngine(number, clock, engines, trace, memory, program))
     initial = unpack_counters(program.loop, len(engines))
     for number, engine in enumerate(engines):
         engine.tokens = [initial[len(engines) * other + number] for other in range(len(engines))]

@@ -1,117 +1,157 @@
-"""The off-chip memory in time: the general port and the weight ports share one bandwidth."""
+"""The off-chip memory in time: requests of all channels become bursts, and share one bandwidth."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from enum import IntEnum
 
+from hwmoe.dse.bandwidth_time import Bandwidth, Burst
+from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.plan.accelerator import AcceleratorConfig
 
 BURST = 64  # beats, hwmoe_axi_read
 DEPTH = 512  # beats that a channel's buffer holds
+OUTSTANDING = 16  # bursts that the memory accepts ahead at a port
 ASK = 8  # from a command for a channel to the request's acceptance: plan, address register
+REFILL = 4  # the same for a burst that waited for room, from the beat that leaves the buffer
+TURN = 2  # cycles from a burst of a port to its next one
 ARRIVE = 7  # from a beat at the port until it leaves the channel's buffer
 
 
-@dataclass(slots=True)
-class Transfer:
-    """From when to when data come through a port; both may move on until they are past."""
+class Channel(IntEnum):
+    """Who reads through the general port, in the order of their turns."""
 
-    begin: float
-    end: float
+    FETCH = 0
+    PARAMS = 1
+    NORM = 2
+    LOAD = 3
+    EXPERT_PARAMS = 4
+
+
+class Transfer:
+    """A request: its bursts, all accepted or not yet."""
+
+    __slots__ = ("_parts", "beats", "memory")
+
+    def __init__(self, memory: OffChip, beats: int) -> None:
+        self.memory, self.beats = memory, beats
+        self._parts: list[Burst] = []
+
+    def accept(self, burst: Burst) -> None:
+        self._parts.append(burst)
+
+    def moved(self, beats: float) -> float:
+        """When so many beats have come, as far as is known; not before, if some are not asked."""
+        left = beats
+        for part in self._parts:
+            if left <= part.beats:
+                return self.memory.bandwidth.time(part, left)
+            left -= part.beats
+        return self.memory.clock.time + self.memory.latency
+
+    def at(self, beats: float) -> float:
+        """When so many beats have left the channel's buffer."""
+        return self.moved(beats) + ARRIVE
 
     @property
     def here(self) -> float:
-        """When the last beat has left the channel's buffer."""
-        return self.end + ARRIVE
+        """When the last beat has."""
+        return self.at(self.beats)
 
 
-@dataclass
-class _Ports:
-    """Ports of one kind: bytes a cycle alone and while the others are busy; busy from, until."""
+class _Port:
+    """Requests of its channels take turns, a burst each; so many may be under way."""
 
-    alone: float
-    shared: float
-    begin: float = 0.0
-    end: float = 0.0
-    pending: deque[Transfer] = field(default_factory=deque)
+    def __init__(self, queue: int, memory: OffChip, channels: int) -> None:
+        self._queue, self._memory, self._turns = queue, memory, channels > 1
+        self._waiting: dict[int, deque[tuple[float, int, Transfer]]] = {}
+        self._count = 0  # of bursts that wait
+        self._last = -1  # channel that had its turn
+        self._free = 0.0  # when another burst may have one
+        self._under_way: deque[Burst] = deque()
+        self._asked = Happening(memory.clock)
+        memory.clock.start(self._serve())
 
-    def move(self, size: float, start: float, other: _Ports) -> Transfer:
-        """Move so many bytes at the memory's pace, from `start` on or later.
+    def ask(self, channel: int, transfer: Transfer, sizes: list[int], time: float) -> None:
+        """Bursts of these sizes, ready to be accepted at `time`."""
+        if not self._turns and not self._count and len(sizes) == 1 and self._room() is None:
+            self._accept(transfer, sizes[0], max(time, self._free))
+            return
+        waiting = self._waiting.setdefault(channel, deque())
+        waiting.extend((time, size, transfer) for size in sizes)
+        self._count += len(sizes)
+        self._asked.now()
 
-        What the others have under way was placed as if these ports were idle: while both are busy,
-        both become slower.
-        """
-        if start > self.end:
-            self.begin = self.end = start
-        start = self.end
-        while self.pending and self.pending[0].end < start:
-            self.pending.popleft()
-        meet = max(start, other.begin)
-        before = (meet - start) * self.alone
-        if other.end <= meet or size <= before:
-            self.end = start + size / self.alone
-        else:
-            theirs = (other.end - meet) * other.alone / other.shared
-            both = min(theirs, (size - before) / self.shared)
-            self.end = meet + both + (size - before - both * self.shared) / self.alone
-            other._yield(meet, both)
-        transfer = Transfer(start, self.end)
-        self.pending.append(transfer)
-        return transfer
+    def _room(self) -> float | None:
+        """When one that is under way is complete, if no more may be; None if there is room."""
+        clock, first = self._memory.clock, self._under_way
+        while len(first) >= OUTSTANDING:
+            end = self._memory.bandwidth.time(first[0], first[0].beats)
+            if end > clock.time:
+                return end
+            first.popleft()
+        return None
 
-    def _yield(self, at: float, cycles: float) -> None:
-        """For so many cycles from `at` on the others are busy too."""
-        slower = self.alone / self.shared - 1
-        most = cycles * (1 - self.shared / self.alone)
-        self.end += most
-        for transfer in self.pending:
-            transfer.begin += min(most, max(0.0, transfer.begin - at) * slower)
-            transfer.end += min(most, max(0.0, transfer.end - at) * slower)
+    def _accept(self, transfer: Transfer, size: int, time: float) -> None:
+        memory = self._memory
+        burst = Burst(size, time + memory.latency)
+        memory.bandwidth.forget(memory.clock.time)
+        memory.bandwidth.add(self._queue, burst)
+        self._under_way.append(burst)
+        transfer.accept(burst)
+        self._free = time + TURN
+
+    def _serve(self) -> Process:
+        clock = self._memory.clock
+        while True:
+            if not self._count:
+                yield self._asked
+                continue
+            ready = max(self._free, min(line[0][0] for line in self._waiting.values() if line))
+            if ready > clock.time:
+                yield ready
+                continue
+            turns = [c for c, line in self._waiting.items() if line and line[0][0] <= clock.time]
+            self._last = min(turns, key=lambda c: (c <= self._last, c))
+            _, size, transfer = self._waiting[self._last].popleft()
+            while end := self._room():
+                yield end
+            self._count -= 1
+            self._accept(transfer, size, clock.time)
 
 
 class OffChip:
-    """All kinds of port, each in the order of its requests, which must come in the order of time.
+    """The general port reads for channels, and writes; all weight ports work in step."""
 
-    Reads and writes of the general port are two of them. While weights and another want data,
-    every port gets the same share; what one cannot take the others get.
-    """
+    def __init__(
+        self, acc: AcceleratorConfig, bytes_per_cycle: float, latency: float, clock: Clock
+    ) -> None:
+        self.clock, self.latency = clock, latency
+        self.beat = acc.ports.port_bits // 8
+        self.bandwidth = Bandwidth((1, acc.ports.w_ports, 1), bytes_per_cycle / self.beat)
+        self._general = _Port(0, self, len(Channel))
+        self._weights = _Port(1, self, len(acc.linears))
 
-    def __init__(self, acc: AcceleratorConfig, bytes_per_cycle: float, latency: float) -> None:
-        ports, rate = acc.ports, bytes_per_cycle
-        self.delay = ASK + latency
-        self.beat = ports.port_bits // 8
-        self.rate = rate
-        self.saved = (2 + ports.w_ports) * self.beat  # by an idle memory: a beat of each channel
-        self.weight_beat = self.beat * ports.w_ports
-        share = rate / (1 + ports.w_ports)
-        shared = min(self.beat, max(share, rate - self.weight_beat))
-        self._general = _Ports(min(rate, self.beat), shared)
-        self._results = _Ports(min(rate, self.beat), shared)
-        rest = min(self.weight_beat, rate - shared)
-        self._weights = _Ports(min(rate, self.weight_beat), rest)
+    def weights(self, client: int, beats: int, asked: float) -> Transfer:
+        """A burst of so many beats of all weight ports."""
+        transfer = Transfer(self, beats)
+        self._weights.ask(client, transfer, [beats], asked + ASK)
+        return transfer
 
-    def weights(self, beats: int, asked: float) -> Transfer:
-        """So many beats of all weight ports."""
-        other = max(self._general, self._results, key=lambda ports: ports.end)
-        start = asked + self.delay
-        size = self._paced(beats * self.weight_beat, start, self.weight_beat)
-        return self._weights.move(size, start, other)
+    def general(self, channel: Channel, beats: int, asked: float, address: int = 0) -> Transfer:
+        """So many beats read through the general port, from an address in beats on."""
+        transfer, sizes = Transfer(self, beats), []
+        while beats > 0:
+            size = min(beats, BURST - address % BURST)
+            sizes.append(size)
+            address, beats = address + size, beats - size
+        self._general.ask(channel, transfer, sizes, asked + ASK)
+        return transfer
 
-    def general(self, size: int, asked: float) -> Transfer:
-        """So many bytes read through the general port."""
-        start = asked + self.delay
-        return self._general.move(self._paced(size, start, self.beat), start, self._weights)
-
-    def results(self, size: int, start: float) -> Transfer:
-        """So many bytes written through it."""
-        return self._results.move(self._paced(size, start, self.beat), start, self._weights)
-
-    def _paced(self, size: float, start: float, beat: int) -> float:
-        """Of so many bytes, those that move at the memory's pace.
-
-        A memory that was idle has saved up some beats; they come a cycle each.
-        """
-        idle = start - max(self._general.end, self._results.end, self._weights.end)
-        saved = min(self.saved, max(0.0, idle) * self.rate)
-        return max(size - saved, size * min(1.0, self.rate / beat))
+    def results(self, beats: int, start: float, pace: float) -> Transfer:
+        """A burst written through it, a beat in `pace` cycles at most."""
+        transfer = Transfer(self, beats)
+        burst = Burst(beats, start, 1 / pace)
+        self.bandwidth.add(2, burst)
+        transfer.accept(burst)
+        return transfer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from hwmoe.dse.clock import Clock, Happening
-from hwmoe.dse.memory_time import ARRIVE, BURST, DEPTH, OffChip, Transfer
+from hwmoe.dse.memory_time import BURST, DEPTH, OffChip, Transfer
 
 REGISTERS = 4  # beats behind the buffer's memory
 
@@ -13,8 +13,8 @@ REGISTERS = 4  # beats behind the buffer's memory
 class Weights:
     """The stream of weights. Commands are asked for in order; beats are numbered from 0."""
 
-    def __init__(self, memory: OffChip, clock: Clock) -> None:
-        self.memory, self.clock = memory, clock
+    def __init__(self, memory: OffChip, client: int, clock: Clock) -> None:
+        self.memory, self.client, self.clock = memory, client, clock
         self.asked = Happening(clock)
         self._wanted: deque[list[int]] = deque()  # commands: next address, beats left
         self._bursts: deque[tuple[int, int, Transfer]] = deque()  # first beat, the one behind
@@ -39,9 +39,8 @@ class Weights:
         last = self._used + beats
         while self._bursts[0][1] < last:
             self._bursts.popleft()
-        first, stop, burst = self._bursts[0]
-        share = (last - first) / (stop - first)
-        return burst.begin + (burst.end - burst.begin) * share + ARRIVE
+        first, _, burst = self._bursts[0]
+        return burst.at(last - first)
 
     def _pump(self) -> None:
         """Ask for the bursts that the buffer has room for: blocks of BURST beats by address."""
@@ -51,7 +50,7 @@ class Weights:
             size = min(left, BURST - address % BURST)
             if self._asked + size > self._used + DEPTH + REGISTERS:
                 break
-            burst = self.memory.weights(size, self.clock.time)
+            burst = self.memory.weights(self.client, size, self.clock.time)
             self._bursts.append((self._asked, self._asked + size, burst))
             self._asked += size
             self._wanted[0] = [address + size, left - size]

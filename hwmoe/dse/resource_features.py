@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from hwmoe.codegen.rtl_layernorm import ROWS
 from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM, CHAIN
+from hwmoe.dse.block_ram import joins_of
 from hwmoe.plan.accelerator import AcceleratorConfig, AttentionConfig, LinearConfig
 from hwmoe.plan.packing import ceil_div, log2_ceil
 from hwmoe.plan.program import MachineSizes
 
 Features = Mapping[str, float]
-BLOCK_WORDS = 512  # of 72 bits, as Yosys divides a wide memory
 
 
 def features(acc: AcceleratorConfig, sizes: MachineSizes) -> dict[str, Features]:
@@ -99,7 +99,7 @@ def _linear(cfg: LinearConfig, engine: str) -> Features:
         "fifo_luts": _lutram(45 * cfg.t_epi, 8) + _lutram(max(16 * cfg.t_epi, 32) + 1, 32),
         "memory_luts": memory_luts,
         "memory_bits": memory_bits,
-        "x_joins": 0 if x_small else cfg.t_tok * _joins(8 * cfg.t_in, cfg.x_words),
+        "x_joins": 0 if x_small else cfg.t_tok * joins_of(8 * cfg.t_in, cfg.x_words),
     }
 
 
@@ -186,7 +186,7 @@ def _engines(acc: AcceleratorConfig, sizes: MachineSizes) -> Features:
         "port_bits": acc.ports.port_bits,
         "address_bits": sum(_bits(count) for count in words.values()),
         "joins": sum(
-            _joins((16 if name in ("res", "y") else 8) * lanes, count)
+            joins_of((16 if name in ("res", "y") else 8) * lanes, count)
             for name, count in words.items()
         ),
         "banks": lanes // acc.act8_grain + 2 * (lanes // acc.linear.t_epi) + 1,
@@ -235,11 +235,6 @@ def _ternary_tree(t_in: int) -> tuple[int, int]:
         added += width * (terms - (left % 3 == 1))
         stages += terms * width
     return added, stages
-
-
-def _joins(bits: int, words: int) -> int:
-    """Bits of all rows of block RAMs but one, which are chosen from in LUTs."""
-    return bits * (ceil_div(words, BLOCK_WORDS) - 1)
 
 
 def _lutram(bits: int, words: int) -> int:

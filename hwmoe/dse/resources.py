@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from hwmoe.codegen.rtl_layernorm import ROWS
 from hwmoe.codegen.rtl_linear import BLOCK_RAM_FROM
+from hwmoe.dse.block_ram import layout_of
 from hwmoe.dse.memory_time import DEPTH
 from hwmoe.dse.resource_model import logic_of
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -18,8 +18,6 @@ from hwmoe.plan.program import MachineSizes
 GENERAL_CHANNELS = 3  # of m_axi_gmem: instructions, parameters of LayerNorm, loads
 ULTRA_RAMS = 0  # every memory is in block RAM or LUTs by its `ram_style`
 LEAST_PRODUCT = 9  # bits; Yosys makes narrower products of LUTs
-_RAMB36 = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
-_RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,8 @@ def kernel_multipliers(acc: AcceleratorConfig) -> int:
 
 def block_rams(acc: AcceleratorConfig, sizes: MachineSizes) -> float:
     """Block RAMs of 36 Kbit, halves counted as such."""
-    return sum(count * _halves(bits, words) for count, bits, words in _memories(acc, sizes)) / 2
+    memories = _memories(acc, sizes)
+    return sum(count * layout_of(bits, words).halves for count, bits, words in memories) / 2
 
 
 def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int, int, int]]:
@@ -114,22 +113,6 @@ def _memories(acc: AcceleratorConfig, sizes: MachineSizes) -> Iterator[tuple[int
     if lists * sizes.max_tokens >= BLOCK_RAM_FROM:
         yield 1, row + 16, lists * sizes.max_tokens
         yield units, row, lists * sizes.max_tokens
-
-
-@cache
-def _halves(bits: int, words: int) -> int:
-    """RAMB18 (a RAMB36 is two) of one memory: columns of one shape, the rest of its bits alike."""
-    if bits == 0:
-        return 0
-    choices = []
-    for shapes, cost in ((_RAMB36, 2), (_RAMB18, 1)):
-        for depth, width in shapes:
-            rows = cost * ceil_div(words, depth)
-            if bits <= width:
-                choices.append(rows)
-            else:
-                choices.append(bits // width * rows + _halves(bits % width, words))
-    return min(choices)
 
 
 def _power_of_two(value: int) -> bool:

@@ -64,11 +64,14 @@ def predictions(program: Program) -> dict[str, Any]:
     return {"total": total, "modules": modules}
 
 
+_WIDEST = 160
+
+
 def show_synthesis(result: dict[str, Any], console: Console) -> None:
     """A table by module, the total with its share, and what it is not."""
     shown = [name for name in COLUMNS if result["total"][name]]
-    table = Table(title=result["top"], title_justify="left")
-    table.add_column("module", no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(result["top"], no_wrap=True)
     formulas = ("LUTs by formula", "FF by formula")
     for title in ("instances", *(COLUMNS[name] for name in shown), *formulas, "levels"):
         table.add_column(title, justify="right")
@@ -81,7 +84,10 @@ def show_synthesis(result: dict[str, Any], console: Console) -> None:
     table.add_section()
     own = _formulas(result["total"], predicted["total"])
     table.add_row("total", "", *_counts(result["total"], shown), *own, "")
+    narrow = console.width
+    console.width = max(narrow, _WIDEST)  # figures cut short would be worth nothing
     console.print(table)
+    console.width = narrow
     table = Table("the whole machine")
     for title in ("taken", "by formula", result["board"], "share"):
         table.add_column(title, justify="right")

@@ -6,6 +6,7 @@ One machine serves many programs, as it is built with memories for the largest o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,13 +77,16 @@ class Case:
 
 
 def machine_samples(
-    entropy: int, machines: int, programs: int, kept: Kept
+    entropy: int, machines: int, programs: int, rates: tuple[float, float], kept: Kept
 ) -> Iterator[tuple[list[Sample], list[Sample]]]:
-    """First images and cycles between images of one machine after the other."""
+    """First images and cycles between images of one machine after the other.
+
+    Their memories have so many bytes a cycle, from `rates[0]` to `rates[1]`.
+    """
     for number in range(machines):
         acc = random_machine(np.random.default_rng([entropy, MACHINE, number]))
         cases = [
-            random_case(np.random.default_rng([entropy, PROGRAM, number, program]), acc)
+            random_case(np.random.default_rng([entropy, PROGRAM, number, program]), acc, rates)
             for program in range(programs)
         ]
         first, steady = [], []
@@ -156,14 +160,15 @@ def random_machine(rng: Random) -> AcceleratorConfig:
             continue
 
 
-def random_case(rng: Random, acc: AcceleratorConfig) -> Case:
+def random_case(rng: Random, acc: AcceleratorConfig, rates: tuple[float, float]) -> Case:
     """A model whose gates prefer some experts, a memory, and images of mixed tasks."""
     model, program, stages = _compiled(rng, acc)
     c = model.config
     count = 2 * stages + int(rng.integers(2, 5))
     images = rng.random((count, c.channels, *c.image), np.float32)
+    rate = 2 ** rng.uniform(*map(math.log2, rates))
     options = MachineOptions(
-        bytes_per_cycle=round(float(2 ** rng.uniform(1.5, 6)), 2),
+        bytes_per_cycle=round(float(rate), 2),
         latency=(latency := int(rng.integers(10, 300))),
         write_latency=latency,
         seed=int(rng.integers(1000)),

@@ -1,7 +1,7 @@
 """Fit the formulas of LUTs and registers on syntheses by Yosys, and check them on others.
 
-    python benchmarks/fit_resources.py measure [--machines N] [--jobs J] [--seconds S]
-    python benchmarks/fit_resources.py fit
+    python benchmarks/fit_resources.py measure [--check N] [--fit N] [--jobs J] [--seconds S]
+    python benchmarks/fit_resources.py fit [--check N] [--fit N]
     python benchmarks/fit_resources.py check
 
 `measure` synthesizes the parts of random machines, those to fit on and those to check by, of other
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from resource_fit import write_measured, write_model
-from resource_runs import Machine, is_known, measure
+from resource_runs import KEY, Machine, folder_of, measure
 from resource_samples import FIXED, machines
 from resource_table import print_errors
 
@@ -34,14 +34,15 @@ POOL = 14  # lists of kernels that machines are made of
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Format)
     parser.add_argument("what", choices=("measure", "fit", "check"))
-    parser.add_argument("--machines", type=int, default=60, help="of each seed (default 60)")
+    parser.add_argument("--fit", type=int, default=8, help="machines to fit on (default 8)")
+    parser.add_argument("--check", type=int, default=60, help="and to check by (default 60)")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3600, help="start no synthesis after")
     args = parser.parse_args()
+    drawn = {use: machines(seed, getattr(args, use), POOL) for use, seed in SEEDS.items()}
     if args.what == "measure":
-        return _measure(args.machines, args.jobs, args.seconds)
+        return _measure(drawn, args.jobs, args.seconds)
     if args.what == "fit":
-        drawn = {use: machines(seed, args.machines, POOL) for use, seed in SEEDS.items()}
         drawn["fit"] = [*FIXED, *drawn["fit"]]
         write_measured(drawn, KEPT, MEASURED)
         write_model(MEASURED, MODEL)
@@ -52,12 +53,16 @@ class _Format(argparse.RawDescriptionHelpFormatter):
     pass
 
 
-def _measure(count: int, jobs: int, seconds: float) -> int:
-    """Machine after machine, of both kinds in turn."""
-    drawn = [machines(seed, count, POOL) for seed in SEEDS.values()]
-    turns = [machine for pair in zip(*drawn, strict=True) for machine in pair]
-    wanted = [(m, part) for m in turns for part in m.parts if not is_known(m, part, KEPT)]
-    print(f"{len(wanted)} parts are not known", file=sys.stderr)
+def _measure(drawn: dict[str, list[Machine]], jobs: int, seconds: float) -> int:
+    """Machine after machine, those to fit on first; a part that machines share once."""
+    parts = {
+        folder_of(m, part, KEPT): (m, part)
+        for own in drawn.values()
+        for m in own
+        for part in m.parts
+    }
+    wanted = [work for folder, work in parts.items() if not (folder / KEY).is_file()]
+    print(f"{len(wanted)} of {len(parts)} parts are not known", file=sys.stderr)
     end, done, failed = time.monotonic() + seconds, 0, 0
 
     def run(machine: Machine, part: str) -> bool:

@@ -24,6 +24,7 @@ from hwmoe.dse.resource_features import features
 from hwmoe.dse.resource_model import SAME
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.program import MachineSizes
+from hwmoe.synth.resources import Resources
 from hwmoe.synth.yosys import yosys_version
 
 COUNTED = ("lut_sites", "ff", "dsp", "bram36", "uram")
@@ -35,17 +36,17 @@ Array = npt.NDArray[np.float64]
 
 
 def write_measured(drawn: Mapping[str, Sequence[Machine]], kept: Path, path: Path) -> None:
-    """All that is known of the machines: {use: [{accelerator, sizes, parts: {module: cells}}]}."""
+    """All that is known of machines: {use: [{accelerator, sizes, parts: {part: {module: cells}}}]}.
+
+    Of machines to check by, a part is kept as one module: the file would be large.
+    """
     result: dict[str, Any] = {"tool": f"Yosys {yosys_version()}", "rtl": rtl_digest()}
     result["counted"] = list(COUNTED)
     for use, machines in drawn.items():
         entries = []
         for machine in machines:
             parts = {
-                part: {
-                    name: [cells.as_dict()[kind] for kind in COUNTED]
-                    for name, cells in by_module(measure(machine, part, kept)).items()
-                }
+                part: _counts(part, measure(machine, part, kept), by_modules=use == "fit")
                 for part in machine.parts
                 if is_known(machine, part, kept)
             }
@@ -60,6 +61,12 @@ def write_measured(drawn: Mapping[str, Sequence[Machine]], kept: Path, path: Pat
         result[use] = entries
     rows = [f"{json.dumps(key)}: {_lines(value)}" for key, value in result.items()]
     write_text(path, "{\n" + ",\n".join(rows) + "\n}\n")
+
+
+def _counts(part: str, found: Resources, by_modules: bool) -> dict[str, list[float]]:
+    """What is counted of each module, or of all of a part."""
+    modules = by_module(found) if by_modules else {part: found.total}
+    return {name: [cells.as_dict()[kind] for kind in COUNTED] for name, cells in modules.items()}
 
 
 def _lines(value: Any) -> str:

@@ -71,8 +71,13 @@ def measure(machine: Machine, part: str, kept: Path) -> Resources:
 
 def is_known(machine: Machine, part: str, kept: Path) -> bool:
     """Whether `measure` only has to look."""
+    return (folder_of(machine, part, kept) / KEY).is_file()
+
+
+def folder_of(machine: Machine, part: str, kept: Path) -> Path:
+    """Where the synthesis of a part is kept: the same for the same text."""
     own, _ = _sources(machine, part, _rendered(machine.texts(part), kept))
-    return (_work(machine, part, own, kept) / KEY).is_file()
+    return _work(machine, part, own, kept)
 
 
 def _rendered(texts: Mapping[str, str], kept: Path) -> Path:

@@ -5,7 +5,7 @@
     python benchmarks/search.py --plans         whole searches, beside the default machines
 
 Exit code 1 if a two-stage result is more than 2 % worse than the exhaustive one, if two runs with
-one seed differ, or if in the largest space the two-stage search is not 10 times faster. Times are
+one seed differ, or if in the largest space the two-stage search is not 50 times faster. Times are
 of the processor; the tables of costs, the same for both, are apart. Machines are compared by
 estimate, which both strategies minimize; `--plans` compares predicted schedules.
 """
@@ -32,15 +32,20 @@ from hwmoe.plan.board import Board, board_names, load_board
 from hwmoe.quant.quantized import QuantizedModel
 
 ALLOWED = 1.02
-FASTER = 10  # 22 were measured
+FASTER = 50
+RUNS = 3  # in the largest space, of each strategy; the quickest counts
 LARGEST = ("m3vit-small", "u280")
 Answer = TypeVar("Answer")
 
 
-def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
-    start = time.process_time()
-    answer = work()
-    return answer, time.process_time() - start
+def timed(work: Callable[[], Answer], runs: int = 1) -> tuple[Answer, float]:
+    """The answer, and processor seconds of the quickest run."""
+    seconds = []
+    for _ in range(runs):
+        start = time.process_time()
+        answer = work()
+        seconds.append(time.process_time() - start)
+    return answer, min(seconds)
 
 
 def quiet(*_: object) -> None:
@@ -55,7 +60,7 @@ def cases(names: list[str], boards: list[str]) -> Iterator[tuple[QuantizedModel,
 
 
 def compare(
-    model: QuantizedModel, board: Board, grid: str, goal: Goal
+    model: QuantizedModel, board: Board, grid: str, goal: Goal, runs: int = 1
 ) -> tuple[float, bool, float]:
     """Prints a row; how much worse two-stage is, whether it repeats itself, how much faster."""
     title = f"{model.config.name:<12} {model.experts:<8} {board.name:<10}"
@@ -65,9 +70,9 @@ def compare(
         print(title, "-  ", str(error).splitlines()[1].strip(), flush=True)
         return 1.0, True, 0.0
     machines = sum(split.space.size // len(split.space.stages) for split in splits)
-    two, seconds = timed(lambda: two_stage(splits, 0, None, "benchmark", quiet))
-    again = two_stage(splits, 0, None, "benchmark", quiet)
-    every, longer = timed(lambda: exhaustive(splits, quiet))
+    again = two_stage(splits, 0, None, "benchmark", quiet)  # asks for the rest of the tables
+    two, seconds = timed(lambda: two_stage(splits, 0, None, "benchmark", quiet), runs)
+    every, longer = timed(lambda: exhaustive(splits, quiet), runs)
     ratio, faster = two[0].cycles / every[0].cycles, longer / seconds
     cycles = f"{two[0].cycles:>11,.0f} {every[0].cycles:>11,.0f} {ratio - 1:>+7.2%}"
     times = f"{tables:>7.2f} {seconds:>7.2f} {longer:>7.2f} {faster:>6.1f}"
@@ -133,7 +138,7 @@ def main() -> int:
     if not options.quick:
         print("the largest space (fine grid):")
         largest = models_of(LARGEST[0], "ternary")[0]
-        rows.append(compare(largest, load_board(LARGEST[1]), "fine", Goal()))
+        rows.append(compare(largest, load_board(LARGEST[1]), "fine", Goal(), RUNS))
         if rows[-1][2] < FASTER:
             problems.append(f"{rows[-1][2]:.1f} times faster in the largest space, not {FASTER}")
     worst = max(ratio for ratio, _, _ in rows)

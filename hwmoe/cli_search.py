@@ -12,6 +12,8 @@ import typer
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
 
+PREDICTED = 4  # by itself: the best of each split, as far as they are near the best of all
+
 if TYPE_CHECKING:
     from hwmoe.dse.objective import Kind
     from hwmoe.flow.refine import Asked
@@ -73,8 +75,9 @@ def search_command(
         typer.Option("--share", help="NAME=PERCENT of the board that may be used; repeatable."),
     ] = None,
     predicted: Annotated[
-        int, typer.Option("--predicted", min=1, help="Machines whose whole schedule is predicted.")
-    ] = 4,
+        int,
+        typer.Option("--predicted", min=1, help="Machines whose schedule is predicted."),
+    ] = PREDICTED,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Processes that predict and measure.")
     ] = None,
@@ -130,6 +133,7 @@ def search_command(
         seed=seed,
         storage=storage,
         predicted=predicted,
+        more=max(0, predicted - PREDICTED),
         jobs=processes,
     )
     with Bars() as bars:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from hwmoe.dse.metrics import Floats, Metrics
-from hwmoe.dse.objective import BACK_ENGINES, FRONT_ENGINES, Goal, estimate, order_of, work_of
+from hwmoe.dse.objective import BACK_ENGINES, FRONT_ENGINES, Goal, order_of, work_of
 from hwmoe.dse.resources import Cost
 from hwmoe.dse.space import Expert, Front
 from hwmoe.plan.accelerator import AcceleratorConfig
@@ -94,6 +93,21 @@ class Split:
         step = bisect_left(-cycles, -limit)  # from small to large ever faster
         return self._found(found.front, added, int(at[min(step, len(at) - 1)]))
 
+    def widened(self, found: Found) -> Found:
+        """The same kernels with as wide an epilogue as fits: results of a step come sooner, which
+        the schedule sees and the estimate does not."""
+        own, linears = self.space.linears[found.linear], self.space.linears
+        alike = {
+            number
+            for number, cfg in enumerate(linears)
+            if cfg.t_epi >= own.t_epi and cfg.model_copy(update={"t_epi": own.t_epi}) == own
+        }
+        added = self.metrics.front(found.front, self.stages)
+        fits = self._fitting(added) & np.isin(self.linear, list(alike))
+        fits &= self.expert == self.space.experts.index(found.expert)
+        widest = max(np.flatnonzero(fits), key=lambda at: linears[self.linear[at]].t_epi)
+        return self._found(found.front, added, int(widest))
+
     def ladder(self, front: Front) -> list[Found]:
         """The backs beside `front` that no smaller one is as fast as, from small to large."""
         added = self.metrics.front(front, self.stages)
@@ -123,12 +137,12 @@ class Split:
     def machine(self, found: Found) -> AcceleratorConfig:
         return self.space.machine(found.front, found.linear, found.expert, found.stages)
 
-    @cached_property
+    @property
     def floor(self) -> float:
         """No machine of this split is estimated faster: the best back beside the best front."""
         front = work_of(self.columns, self.metrics.fastest_fronts, self.stages).min()
-        both = estimate(self.work + front, self.bounds["memory"], self.stages)
-        return float(both.min(initial=np.inf))
+        least = (np.square(self.work + front) + self.streaming).min(initial=np.inf)
+        return float(least ** (0.5 / order_of(self.stages)))
 
     def floors(self) -> dict[str, float]:
         """Least cycles of each engine and of the memory, by any machine of this split."""

@@ -39,11 +39,14 @@ class _State(NamedTuple):
 
 
 class Bandwidth:
-    """Queues of bursts, each over so many ports in step; `rate`: beats a cycle of all ports."""
+    """Queues of bursts, each over so many ports in step; `rate`: beats a cycle of all ports.
 
-    def __init__(self, ports: Sequence[int], rate: float) -> None:
+    `saved`: tokens that are kept at most; as the simulated memory, a beat of each port besides.
+    """
+
+    def __init__(self, ports: Sequence[int], rate: float, saved: float | None = None) -> None:
         self._ports, self._rate = tuple(ports), rate
-        self._most = rate + sum(ports)  # of tokens: a beat of each port besides
+        self._most = rate + sum(ports) if saved is None else saved
         none = (0.0,) * len(ports)
         self._queues: list[list[Burst]] = [[] for _ in ports]
         self._states = [_State(0.0, self._most, (0,) * len(ports), none)]

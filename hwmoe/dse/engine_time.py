@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from hwmoe.codegen.rtl_vector_engine import add_settle
 from hwmoe.dse.attention_cycles import attention_cycles
 from hwmoe.dse.attention_feed_time import query_wait
+from hwmoe.dse.bandwidth_time import FEW
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.gate_cycles import gate_cycles
 from hwmoe.dse.layernorm_cycles import layernorm_cycles
 from hwmoe.dse.memory_time import BURST, DEPTH, Channel, OffChip, Transfer
+from hwmoe.dse.onchip_time import MemoryPort
 from hwmoe.plan.image import IMAGE_HEADER
 from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.packing import GATE_SCORES, ceil_div
 from hwmoe.plan.program import Program, Step
 
+ACT8, RES = (instruction_set().spaces[name] for name in ("act8", "res"))
 TOKEN = 1  # from a signal until who waits for it begins
 LOAD_ENGINE = instruction_set().engines.index("load")
 STORE_ENGINE = instruction_set().engines.index("store")
@@ -107,8 +110,10 @@ class SimpleEngine(Engine):
         trace: Trace,
         memory: OffChip,
         program: Program,
+        written: Sequence[MemoryPort],
     ) -> None:
         super().__init__(number, clock, engines, trace)
+        self.written = written
         self.memory, self.acc = memory, program.accelerator
         self.image_bytes = program.loop["image_bytes"]
         clock.start(self._run())
@@ -130,6 +135,7 @@ class SimpleEngine(Engine):
                     self.end = begin + self._cycles(work)
                 if work.params:
                     yield from self._norm_params(work, work.params)
+                yield from self._results(work)
                 yield self.end - 1
                 self.busy += self.end - begin
             self.pop()
@@ -163,13 +169,44 @@ class SimpleEngine(Engine):
             yield params.here
             self.end = max(self.end, params.here + after)
 
+    def _results(self, work: Instruction) -> Process:
+        """They are written at an even pace up to the end, or later if the memory is busy.
+
+        Attention's, over all of its time, are few enough never to be late.
+        """
+        f, lanes, kind = work.step.fields, self.acc.linear.t_in, work.step.kind
+        if kind == "layernorm":
+            port, pace = self.written[ACT8], self.acc.layernorm.lanes / lanes
+            words = f["count"] * ceil_div(f["dim"], lanes)
+        elif kind == "add":
+            port, pace = self.written[RES], 1.0
+            words = f["tiles"] * (f["count"] if work.rows is None else work.rows)
+        elif kind == "attention":
+            cfg, port = self.acc.attention, self.written[ACT8]
+            beats = f["n_tok"] * f["dim_tiles"] * f["head_groups"]
+            words = beats * cfg.dim_lanes * cfg.head_units // lanes
+            pace = words / (self.end - self.clock.time)
+        else:
+            return
+        if not words:
+            return
+        results = port.move(self.number, words, self.end - words / pace, pace)
+        if kind == "attention":
+            return
+        yield self.end - 1
+        while (end := port.end(self.number, results)) > self.end + FEW:
+            self.end = end
+            yield end - 1
+
     def _load(self, work: Instruction) -> Process:
         """A load, burst by burst: a buffer of them is under way. Leaves its end in `end`."""
         f, beat = work.step.fields, self.memory.beat
         if work.step.kind == "load_image":
             word, address = self.acc.linear.t_in, work.image * self.image_bytes + IMAGE_HEADER
+            port = self.written[ACT8]
         else:
             word, address = 2 * self.acc.linear.t_in, 4 * f["params"]
+            port = self.written[RES]
         address, left = address // beat, ceil_div(f["words"] * word, beat)
         yield self.clock.time + ASK_LOAD
         bursts: deque[Transfer] = deque()
@@ -179,11 +216,19 @@ class SimpleEngine(Engine):
                 time = self.clock.time
                 bursts.append(self.memory.general(Channel.LOAD, beats, time, address))
                 address, left = address + beats, left - beats
-            elif bursts[0].here > self.clock.time:
-                yield bursts[0].here
             else:
-                bursts.popleft()
+                burst = bursts.popleft()
+                yield from self._written(port, burst, max(1, burst.beats * beat // word))
         self.end = self.clock.time + LOAD
+
+    def _written(self, port: MemoryPort, burst: Transfer, words: int) -> Process:
+        """Until the words of a burst are written, each as it comes if the memory is free."""
+        while (first := burst.at(1)) > self.clock.time:
+            yield first
+        now = self.clock.time
+        written = port.move(self.number, words, now, words / max(words, burst.here - now))
+        while (end := max(burst.here, port.end(self.number, written))) > self.clock.time:
+            yield end
 
     def _store(self, work: Instruction) -> Process:
         """A store, burst by burst: words are read one by one, beats leave as the memory takes

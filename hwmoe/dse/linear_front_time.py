@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from hwmoe.dse.clock import Clock, Happening, Process
 from hwmoe.dse.engine_time import Engine, Instruction, Trace
+from hwmoe.dse.linear_command import Command
 from hwmoe.dse.linear_cycles import TABLE
-from hwmoe.dse.linear_time import Command, LinearTime
+from hwmoe.dse.linear_time import LinearTime
 from hwmoe.dse.memory_time import Channel, OffChip
 from hwmoe.plan.packing import ceil_div
 

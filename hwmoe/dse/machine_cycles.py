@@ -16,6 +16,8 @@ from hwmoe.dse.fetch_time import Fetch
 from hwmoe.dse.linear_front_time import LinearFront
 from hwmoe.dse.linear_time import LinearTime
 from hwmoe.dse.memory_time import OffChip
+from hwmoe.dse.onchip_time import MemoryPort
+from hwmoe.plan.isa import instruction_set
 from hwmoe.plan.program import Program, Step, last_stores, steady_cycles
 from hwmoe.plan.tokens import unpack_counters
 
@@ -69,8 +71,10 @@ def predict_machine(
     """
     clock, acc = Clock(), program.accelerator
     memory = OffChip(acc, bytes_per_cycle, latency, clock)
+    written = [MemoryPort(clock) for _ in instruction_set().spaces]
+    read = MemoryPort(clock)  # act8, by the linear kernels
     linears = {
-        name: LinearTime(acc, name, memory, client, clock)
+        name: LinearTime(acc, name, memory, client, clock, written, read)
         for client, name in enumerate(acc.linears)
     }
     trace: list[tuple[int, int, float, float]] = []
@@ -79,7 +83,7 @@ def predict_machine(
         if name in linears:
             engines.append(LinearFront(number, clock, engines, trace, memory, linears[name]))
         else:
-            engines.append(SimpleEngine(number, clock, engines, trace, memory, program))
+            engines.append(SimpleEngine(number, clock, engines, trace, memory, program, written))
     initial = unpack_counters(program.loop, len(engines))
     for number, engine in enumerate(engines):
         engine.tokens = [initial[len(engines) * other + number] for other in range(len(engines))]

@@ -147,6 +147,7 @@ def _attention_engine(acc: AcceleratorConfig) -> Features:
         "word_bits": 8 * acc.linear.t_in,
         "beat_bits": 8 * beat,
         "rest_bits": 8 * (acc.linear.t_in - beat),
+        "turned_bits": _turned(8 * acc.linear.t_in, 8 * beat),
         "parts": acc.linear.t_in // beat,
         "row_bits": _bits(acc.attention.rows),
         "grains": acc.linear.t_in // acc.act8_grain,
@@ -166,9 +167,11 @@ def _vector_engine(acc: AcceleratorConfig, sizes: MachineSizes) -> Features:
         "count_bits": _tree(acc.linear.t_in, 2),
         "lists": lists,
         "len_luts": (1 + units) * _lutram(len_bits, lists),
+        "list_joins": 0 if rows < BLOCK_RAM_FROM else (1 + units) * joins_of(row_bits + 16, rows),
         "list_luts": (1 + units) * _lutram(row_bits + 16, rows) if rows < BLOCK_RAM_FROM else 0,
         "units": units,
         "row_bits": row_bits,
+        "turned_bits": _turned(16 * acc.linear.t_in, 16 * acc.layernorm.lanes),
         "lane_levels": log2_ceil(acc.linear.t_in),
     }
 
@@ -176,19 +179,24 @@ def _vector_engine(acc: AcceleratorConfig, sizes: MachineSizes) -> Features:
 def _engines(acc: AcceleratorConfig, sizes: MachineSizes) -> Features:
     """The memories with their masters' multiplexers, queues, LOAD and STORE."""
     lanes, units = acc.linear.t_in, len(acc.linears)
-    words = sizes.memories()
+    words, port = sizes.memories(), acc.ports.port_bits
+    grains = {"act8": acc.act8_grain, "heads": acc.linear.t_epi, "res": lanes}
+    grains["y"] = acc.linear.t_epi
+    bits = {"act8": 8, "heads": 8, "res": 16, "y": 16}
     written = 8 * lanes * (3 + units) + 8 * lanes * units + 16 * lanes * 2 + 16 * lanes * units
     return {
         "lanes": lanes,
         "written_bits": written,
         "engines": len(acc.engines),
         "token_counters": len(acc.engines) ** 2,
-        "port_bits": acc.ports.port_bits,
+        "port_bits": port,
         "address_bits": sum(_bits(count) for count in words.values()),
         "joins": sum(
-            joins_of((16 if name in ("res", "y") else 8) * lanes, count)
+            lanes // grains[name] * joins_of(bits[name] * grains[name], count)
             for name, count in words.items()
         ),
+        "port_bits_kept": max(port, 8 * lanes) + max(port, 16 * lanes),
+        "port_bits_split": max(0, port - 8 * lanes) + max(0, 16 * lanes - port),
         "banks": lanes // acc.act8_grain + 2 * (lanes // acc.linear.t_epi) + 1,
         "units": units,
     }
@@ -213,6 +221,12 @@ def _top(acc: AcceleratorConfig, sizes: MachineSizes) -> Features:
 def _bits(count: int) -> int:
     """Of an address of `count` places."""
     return max(1, log2_ceil(count))
+
+
+def _turned(word: int, beat: int) -> int:
+    """Bits of a word with a multiplexer that lets it go in beats, as Yosys builds them."""
+    parts = word // beat
+    return (0, 0, word)[parts] if parts <= 2 else word - 2 * beat
 
 
 def _tree(count: int, bits: int) -> int:

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 AHEAD = 1.3  # machines estimated this near to the best are predicted
 ROUNDS = 4  # of a search for a rate: until the schedule gives what the estimate promised
-IMAGES = 3  # predicted for each image in flight
+IMAGES = 2  # predicted for each image in flight
 MINUTES = 30  # that a prediction may take
 
 
@@ -155,17 +155,21 @@ def _search(
     for split in splits:
         split.goal = goal
     if options.strategy == "exhaustive":
-        return exhaustive(splits, lambda d, n: say("every machine", d, n), options.more)
-    asked = repr((model.config, model.experts, board, goal, options.grid, options.seed))
-    name = sha256(asked.encode()).hexdigest()[:16]
-    return two_stage(
-        splits,
-        options.seed,
-        options.storage,
-        name,
-        lambda d, n: say("two-stage search", d, n),
-        options.more,
-    )
+        found = exhaustive(splits, lambda d, n: say("every machine", d, n), options.more)
+    else:
+        asked = repr((model.config, model.experts, board, goal, options.grid, options.seed))
+        name = sha256(asked.encode()).hexdigest()[:16]
+        found = two_stage(
+            splits,
+            options.seed,
+            options.storage,
+            name,
+            lambda d, n: say("two-stage search", d, n),
+            options.more,
+        )
+    if goal.kind == "size":
+        return found
+    return [next(s for s in splits if s.has(own)).widened(own) for own in found]
 
 
 def predict(

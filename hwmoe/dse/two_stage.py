@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import product
+from operator import ne
 
 import optuna
 
 from hwmoe.dse.backs import Found, Split
 
-POPULATION, GENERATIONS = 12, 5
+POPULATION, GENERATIONS = 12, 4
 WORST = 1e30  # of an individual that does not fit
 STARTS = 3  # individuals from which neighbours are tried
 REACH = (2, 1, 1)  # of neighbours: rows, heads, norm lanes
@@ -44,12 +45,13 @@ def two_stage(
     many machines of each split besides, of other attention blocks.
     """
     smallest = bool(splits) and splits[0].goal.kind == "size"
-    in_order = splits if smallest else sorted(splits, key=lambda split: split.floor)
+    floors = [0.0 if smallest else split.floor for split in splits]
+    in_order = sorted(zip(floors, splits, strict=True), key=lambda pair: pair[0])
     found: list[Found] = []
     best = WORST
-    for number, split in enumerate(in_order):
+    for number, (floor, split) in enumerate(in_order):
         say(number, len(in_order))
-        if smallest or split.floor < best:
+        if floor < best:
             own = _genetic(split, seed, storage, f"{name}-{split.space.t_in}-{split.stages}")
             if own:
                 found += [split.shrunk(one, SLACK) for one in own[: 1 + more]]
@@ -73,36 +75,47 @@ def _genetic(split: Split, seed: int, storage: str | None, name: str) -> list[Fo
             memo[genes] = split.best(split.space.front(*genes))
         return value_of(memo[genes], split.goal.kind == "size")
 
-    def judge(trial: optuna.Trial) -> float:
-        rows, heads, norm = (trial.suggest_int(k, 0, n - 1) for k, n in axes.items())
-        return value((rows, heads, norm))
-
+    genome: dict[str, optuna.distributions.BaseDistribution] = {
+        axis: optuna.distributions.IntDistribution(0, n - 1) for axis, n in axes.items()
+    }
     study = optuna.create_study(study_name=name, storage=storage, load_if_exists=bool(storage))
     complete = (optuna.trial.TrialState.COMPLETE,)
     done = len(study.get_trials(deepcopy=False, states=complete))
     for number in range(done, POPULATION * GENERATIONS):
         own = int.from_bytes(sha256(f"{seed} {name} {number}".encode()).digest()[:4], "big")
         study.sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=own)
-        study.optimize(judge, n_trials=1)
+        trial = study.ask(genome)
+        drawn = trial.params
+        study.tell(trial, value((drawn["rows"], drawn["heads"], drawn["norm"])))
     good = sorted(
         study.get_trials(deepcopy=False, states=complete), key=lambda t: (t.value, t.number)
     )
     starts = {(t.params["rows"], t.params["heads"], t.params["norm"]): None for t in good}
-    ends = [_climbed(value, genes, tuple(axes.values())) for genes in list(starts)[:STARTS]]
-    first = min(ends, key=value)
+    counts = tuple(axes.values())
+    ends = [_climbed(value, genes, counts, axes_at_once=1) for genes in list(starts)[:STARTS]]
+    first = _climbed(value, min(ends, key=value), counts, axes_at_once=len(counts))
     # Trials of a study that was gone on with are not yet known here.
     everything = sorted({*starts, *memo} - {first}, key=lambda genes: (value(genes), genes))
     return [found for genes in (first, *everything) if (found := memo[genes])]
 
 
-def _climbed(value: Callable[[Genes], float], genes: Genes, counts: Sequence[int]) -> Genes:
-    """From an individual to the best of its neighbours, until none is better."""
+def _climbed(
+    value: Callable[[Genes], float], genes: Genes, counts: Sequence[int], axes_at_once: int
+) -> Genes:
+    """From an individual to the best of its neighbours, until none is better.
+
+    Neighbours differ in at most so many axes.
+    """
     while True:
         steps = [
             range(max(0, gene - reach), min(count, gene + reach + 1))
             for gene, count, reach in zip(genes, counts, REACH, strict=True)
         ]
-        near = [(rows, heads, norm) for rows, heads, norm in product(*steps)]
+        near = [
+            (rows, heads, norm)
+            for rows, heads, norm in product(*steps)
+            if sum(map(ne, (rows, heads, norm), genes)) <= axes_at_once
+        ]
         best = min([genes, *near], key=value)
         if best == genes:
             return genes

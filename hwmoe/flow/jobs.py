@@ -15,7 +15,9 @@ import numpy.typing as npt
 import hwmoe
 from hwmoe.codegen.project import PROGRAM, QUANTIZED
 from hwmoe.codegen.rtl_machine import TOP, machine_rtl
+from hwmoe.dse.machine_cycles import MachinePrediction
 from hwmoe.flow.kept import Kept
+from hwmoe.flow.rtl import predict_run
 from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.compiler import compile_model
 from hwmoe.plan.program import Program
@@ -52,10 +54,12 @@ class Job:
 
 @dataclass(frozen=True)
 class PlanJobs:
-    """Of one plan. `parts`: by module; none if it is not synthesized."""
+    """Of one plan. `parts`: by module; none if it is not synthesized. `predicted`: of the run that
+    is simulated, with the experts that its tokens choose."""
 
     cycles: Job
     parts: Mapping[str, Job]
+    predicted: MachinePrediction
 
     @property
     def all(self) -> list[Job]:
@@ -81,11 +85,12 @@ def jobs_of(
     program = compile_model(model, acc)
     rtl = machine_rtl(program.accelerator, program.sizes)
     cycles = _cycles_job(model, program, rtl, patches, memory)
+    predicted = predict_run(program, model, patches, [0] * len(patches), memory)
     if not synthesis:
-        return PlanJobs(cycles, {})
+        return PlanJobs(cycles, {}, predicted)
     parts = parts_of(Path(name).stem for name in rtl)
     runs = {top: _part_job(rtl, top, without, uram) for top, without in runs_of(TOP, parts)}
-    return PlanJobs(cycles, runs)
+    return PlanJobs(cycles, runs, predicted)
 
 
 def _cycles_job(

@@ -20,10 +20,12 @@ CELLS = {"lut": "lut_sites", "ff": "ff", "dsp": "dsp", "bram36": "bram36", "uram
 class Measured:
     """A plan with what was measured of it: cycles as in `Plan`, resources by the board's names.
 
+    `predicted`: cycles of the run that is simulated, with the experts that its tokens choose.
     `failures`: why something was not measured. `refusals`: why it must not be chosen, by what was.
     """
 
     plan: Plan
+    predicted: float
     cycles: float | None
     resources: Mapping[str, float]
     failures: tuple[str, ...]
@@ -77,7 +79,7 @@ def section(refined: Refined, found: Found, board: Board, goal: Goal) -> Result:
 def _plan(own: Measured, chosen: bool, found: Found, board: Board, goal: Goal) -> Result:
     cost, caps = asdict(own.plan.cost), allowed(board, goal)
     limit = goal.cycles(board)
-    rows = {"cycles": _row(own.plan.cycles, own.cycles, limit if limit < float("inf") else None)}
+    rows = {"cycles": _row(own.predicted, own.cycles, limit if limit < float("inf") else None)}
     for name, cap in caps.items():
         rows[name] = _row(cost[name], own.resources.get(name), cap)
     verdict = "failed" if own.failures else "refused" if own.refusals else "fits"

@@ -92,7 +92,7 @@ def refine(
         if number in jobs:
             measured.append(_measured(plan, jobs[number], kept, failures, board, goal))
         else:
-            measured.append(Measured(plan, None, {}, (failed[number],), (), False, {}))
+            measured.append(Measured(plan, plan.cycles, None, {}, (failed[number],), (), False, {}))
     best = _pick(measured, found, board, goal, folder)
     return Refined(tuple(measured), best, {str(k): v for k, v in tools(asked.synthesis).items()})
 
@@ -185,7 +185,9 @@ def _measured(
         ]
     failed = tuple(failures[job.name] for job in jobs.all if job.name in failures)
     differs = failures.get(jobs.cycles.name, "").startswith("DIFFERS")
-    return Measured(plan, cycles, resources, failed, tuple(refusals), differs, simulated)
+    own = jobs.predicted
+    predicted = own.latency if goal.kind == "latency" else own.cycles_per_image
+    return Measured(plan, predicted, cycles, resources, failed, tuple(refusals), differs, simulated)
 
 
 def _pick(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from hwmoe.codegen.project import Project
 from hwmoe.dse.machine_cycles import MachinePrediction, even_lengths, predict_machine
 from hwmoe.model.config import ModelConfig
 from hwmoe.plan.board import Board
+from hwmoe.plan.program import Program
 from hwmoe.quant.calibrate import Progress
+from hwmoe.quant.quantized import QuantizedModel
 from hwmoe.report.cycles import cycles_section
 from hwmoe.sim.checkpoint import Checkpoints
 from hwmoe.sim.machine import Machine
@@ -103,6 +106,18 @@ def predict_even(project: Project, memory: MachineOptions) -> MachinePrediction:
     return predict_machine(program, memory.bytes_per_cycle, mean_latency(memory), tasks, lengths)
 
 
+def predict_run(
+    program: Program,
+    model: QuantizedModel,
+    patches: npt.NDArray[np.int8],
+    tasks: Sequence[int],
+    memory: MachineOptions,
+) -> MachinePrediction:
+    """Of a run of int8 patches [N, patches, K], with the experts that their tokens choose."""
+    lengths = routed_lengths(program, model, patches, tasks)
+    return predict_machine(program, memory.bytes_per_cycle, mean_latency(memory), tasks, lengths)
+
+
 def check_machine(
     project: Project,
     folder: Path,
@@ -124,9 +139,7 @@ def check_machine(
     tasks = asked * len(patches)
     runs = np.repeat(patches, len(asked), axis=0)
     memory = board_memory(project.board, options)
-    lengths = routed_lengths(program, model, runs, tasks)
-    latency = mean_latency(memory)
-    predicted = predict_machine(program, memory.bytes_per_cycle, latency, tasks, lengths)
+    predicted = predict_run(program, model, runs, tasks, memory)
     expected = predicted.stores[-1]
     machine = build_machine(project, folder, build_dir, progress)
     whole = simulate_model(

@@ -77,8 +77,8 @@ def search_model(
             raise HwmoeError("--measure keeps its results beside --out: give --out too")
         asked.check(target)
         check_folder(out, PLAN)
-        more, predicted = asked.plans - 1, max(options.predicted, asked.plans)
-        options = replace(options, more=more, predicted=predicted)
+        more = max(options.more, asked.plans - 1)
+        options = replace(options, more=more, predicted=max(options.predicted, asked.plans))
     models = models_of(source, experts, MEASURED_SHAPES if asked else SHAPES)
     if out and resume:
         # Beside the folder, which is complete or absent.
@@ -216,7 +216,9 @@ def candidates(models: Sequence[QuantizedModel], found: Found) -> list[dict[str,
                     }
                 )
     rows.sort(key=lambda row: (row["size"], row["cycles"]))
-    best = front_of(rows)
-    near = rows[:: 1 + len(rows) // DOTS]
-    checked = [row for row in rows if row["predicted"] is not None]
-    return [row for row in rows if row in best or row in near or row in checked]
+    best, every = {id(row) for row in front_of(rows)}, 1 + len(rows) // DOTS
+    return [
+        row
+        for at, row in enumerate(rows)
+        if id(row) in best or at % every == 0 or row["predicted"] is not None
+    ]

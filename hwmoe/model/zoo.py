@@ -85,18 +85,19 @@ def seeded_model(config: ModelConfig, seed: int = 0) -> MoEViT:
     """
     with torch.device("meta"):  # skips torch's own initialisation
         model = MoEViT(config)
-    model.to_empty(device="cpu")
     random = torch.Generator().manual_seed(seed)
+    weights = {}
     with torch.no_grad():
         for name, value in model.named_parameters():
-            _fill(name, value, random)
+            weights[name] = _filled(name, value.shape, random)
+    model.load_state_dict(weights, assign=True)  # `to_empty` would take a second to import sympy
     return model.eval()
 
 
-def _fill(name: str, value: Tensor, random: torch.Generator) -> None:
-    """Initialise one parameter in place."""
+def _filled(name: str, shape: torch.Size, random: torch.Generator) -> Tensor:
+    """One parameter with its first values."""
     kind = name.rsplit(".", 2)[-2:]
-    mean, std = 0.0, value.shape[-1] ** -0.5
+    mean, std = 0.0, shape[-1] ** -0.5
     if kind[-1] == "bias":
         std = 0.02
     elif "norm" in kind[0]:
@@ -110,9 +111,8 @@ def _fill(name: str, value: Tensor, random: torch.Generator) -> None:
         std *= 0.5
     elif kind[-1] == "gate":
         std *= 2.0
-    nn.init.trunc_normal_(
-        value, mean=mean, std=std, a=mean - 2 * std, b=mean + 2 * std, generator=random
-    )
+    low, high = mean - 2 * std, mean + 2 * std
+    return nn.init.trunc_normal_(torch.empty(shape), mean, std, low, high, generator=random)
 
 
 def load_model(spec: str) -> MoEViT:

@@ -37,7 +37,7 @@ def show_measured(result: Result, console: Console) -> None:
     console.print(summary(result), soft_wrap=True, highlight=False)
     inwards = "; resources of the machine from its AXI ports inwards"
     more = inwards if "resources" in measured["tools"] else ""
-    console.print(f"Cycles {unit}{more}.")
+    console.print(f"Cycles {unit}, predicted for the experts that these images choose{more}.")
 
 
 def summary(result: Result) -> str:

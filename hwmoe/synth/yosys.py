@@ -17,14 +17,8 @@ from hwmoe.synth.resources import Resources, resources_of
 
 FAMILY = "xcup"  # UltraScale+
 SECONDS = 3600.0
+DRIVER = "hwmoe.synth.driver"
 _SCRIPT, LOG, _STAT, _KEY = "synth.ys", "yosys.log", "stat.json", "key"
-_PYTHON = """\
-import sys
-from pyosys import libyosys
-design = libyosys.Design()
-for line in open(sys.argv[1]):
-    libyosys.run_pass(line.strip(), design)
-"""
 
 
 def yosys_version() -> str:
@@ -101,7 +95,7 @@ def _run(sources: Sequence[Path], top: str, script: str, work: Path, timeout: fl
     write_text(work / _SCRIPT, script)
     log = work / LOG
     try:
-        run_tool([sys.executable, "-c", _PYTHON, _SCRIPT], cwd=work, timeout=timeout, log=log)
+        run_tool([sys.executable, "-m", DRIVER, _SCRIPT], cwd=work, timeout=timeout, log=log)
     except HwmoeError as error:
         said = [line for line in log.read_text(errors="replace").splitlines() if "ERROR:" in line]
         if not said:

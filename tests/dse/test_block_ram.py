@@ -34,6 +34,9 @@ SHAPES = (
     (4, 33_000),
     (864, 129),
     (13, 1024),
+    (256, 18576),  # a tie but for half a unit, between ports of 9 and of 36 bits
+    (13, 32777),  # a tie between the two kinds of blocks
+    (16, 18433),
     (22, 513),  # one block of 36 Kbit rather than two halves
     (40, 6192),  # a tie
 )

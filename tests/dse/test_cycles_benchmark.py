@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same(tmp_path: Path) -> None:
 
     first, second, other = (random_machine(np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first == second != other
-    cases = [random_case(np.random.default_rng(5), first) for _ in range(2)]
+    cases = [random_case(np.random.default_rng(5), first, (16.8, 64.0)) for _ in range(2)]
     assert cases[0].key("machine") == cases[1].key("machine") != cases[0].key("another")
     assert cases[0].predicted.stores == cases[1].predicted.stores
 

@@ -24,7 +24,7 @@ MACHINES = {
     "plain": AcceleratorConfig(linear=LinearConfig(w_rows=1), ports=PortsConfig(w_ports=1)),
     "expert": AcceleratorConfig(linear=LinearConfig(), expert=LinearConfig(t_out=32)),
 }
-TOLERANCE = 0.10
+TOLERANCE, EXACT = 0.10, 0.02
 
 
 def points(use: str) -> list[Any]:
@@ -44,6 +44,24 @@ def test_parts_are_within_the_tolerance(use: str) -> None:
     for part, counts, predicted in points(use):
         assert predicted.lut == pytest.approx(counts[LUT], rel=TOLERANCE), part
         assert predicted.ff == pytest.approx(counts[FF], rel=TOLERANCE), part
+
+
+def test_whole_machines_that_no_coefficient_was_fitted_to_are_within_the_limits() -> None:
+    whole, counted = 0, MEASURED["counted"]
+    for entry in MEASURED["check"]:
+        acc = AcceleratorConfig.model_validate(entry["accelerator"])
+        sizes = MachineSizes(**entry["sizes"])
+        if set(entry["parts"]) != set(logic_of(acc, sizes)):
+            continue
+        whole += 1
+        modules = [counts for part in entry["parts"].values() for counts in part.values()]
+        total = dict(zip(counted, map(sum, zip(*modules, strict=True)), strict=True))
+        cost = cost_of(acc, sizes)
+        assert cost.lut == pytest.approx(total["lut_sites"], rel=TOLERANCE)
+        assert cost.ff == pytest.approx(total["ff"], rel=TOLERANCE)
+        for kind in ("dsp", "bram36", "uram"):
+            assert getattr(cost, kind) == pytest.approx(total[kind], rel=EXACT), kind
+    assert whole >= 60
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -27,7 +27,7 @@ STORE_ENGINE = instruction_set().engines.index("store")
 # Cycles of an instruction around its kernel: issue, first reads, last writes, signal.
 ATTENTION, LAYERNORM, GATE, ADD, EMPTY_ADD = 6, 10, 10, 20, 8
 NORM_PARAMS = 19  # of a LayerNorm of one row, besides a cycle a beat of parameters
-ASK_LOAD, LOAD = -1, 7  # from the begin to the first request; from the last beat to the signal
+ASK_LOAD, LOAD = -1, -1  # from the begin to the first request; from the last beat to the signal
 STORE, STORE_WORD = 7, 5  # besides the write's latency; for each word of results, at least
 
 Trace = MutableSequence[tuple[int, int, float, float]]
@@ -202,11 +202,12 @@ class SimpleEngine(Engine):
         """A load, burst by burst: a buffer of them is under way. Leaves its end in `end`."""
         f, beat = work.step.fields, self.memory.beat
         if work.step.kind == "load_image":
-            word, address = self.acc.linear.t_in, work.image * self.image_bytes + IMAGE_HEADER
+            address, cycles = work.image * self.image_bytes + IMAGE_HEADER, 1
             port = self.written[ACT8]
         else:
-            word, address = 2 * self.acc.linear.t_in, 4 * f["params"]
+            address, cycles = 4 * f["params"], 2  # a word in two halves
             port = self.written[RES]
+        word = cycles * self.acc.linear.t_in
         address, left = address // beat, ceil_div(f["words"] * word, beat)
         yield self.clock.time + ASK_LOAD
         bursts: deque[Transfer] = deque()
@@ -218,15 +219,17 @@ class SimpleEngine(Engine):
                 address, left = address + beats, left - beats
             else:
                 burst = bursts.popleft()
-                yield from self._written(port, burst, max(1, burst.beats * beat // word))
+                words = max(1, burst.beats * beat // word)
+                yield from self._written(port, burst, words, words * cycles)
         self.end = self.clock.time + LOAD
 
-    def _written(self, port: MemoryPort, burst: Transfer, words: int) -> Process:
-        """Until the words of a burst are written, each as it comes if the memory is free."""
+    def _written(self, port: MemoryPort, burst: Transfer, words: int, cycles: int) -> Process:
+        """Until the words of a burst are written, in so many cycles at least: each as it comes if the
+        memory is free."""
         while (first := burst.at(1)) > self.clock.time:
             yield first
         now = self.clock.time
-        written = port.move(self.number, words, now, words / max(words, burst.here - now))
+        written = port.move(self.number, words, now, words / max(cycles, burst.here - now))
         while (end := max(burst.here, port.end(self.number, written))) > self.clock.time:
             yield end
 

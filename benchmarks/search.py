@@ -23,7 +23,7 @@ from typing import TypeVar
 from hwmoe.dse.defaults import default_accelerator
 from hwmoe.dse.exhaustive import exhaustive
 from hwmoe.dse.objective import Goal
-from hwmoe.dse.search import IMAGES, Options, predict, search, splits_of
+from hwmoe.dse.search import FULL, Options, predict, search, splits_of
 from hwmoe.dse.two_stage import two_stage
 from hwmoe.errors import HwmoeError
 from hwmoe.flow.search import models_of
@@ -97,7 +97,7 @@ def plans(names: list[str], boards: list[str]) -> bool:
         title = f"{model.config.name:<12} {model.experts:<8} {board.name:<10}"
         try:
             acc = default_accelerator(model, board)
-            before = predict(model, board, acc, IMAGES * acc.stages).cycles_per_image
+            before = predict(model, board, acc, acc.stages + FULL).cycles_per_image
         except HwmoeError:
             before = None
         try:

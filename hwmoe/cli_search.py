@@ -12,8 +12,6 @@ import typer
 from hwmoe.errors import HwmoeError
 from hwmoe.report.progress import Bars
 
-PREDICTED = 4  # by itself: the best of each split, as far as they are near the best of all
-
 if TYPE_CHECKING:
     from hwmoe.dse.objective import Kind
     from hwmoe.flow.refine import Asked
@@ -77,7 +75,7 @@ def search_command(
     predicted: Annotated[
         int,
         typer.Option("--predicted", min=1, help="Machines whose schedule is predicted."),
-    ] = PREDICTED,
+    ] = 4,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Processes that predict and measure.")
     ] = None,
@@ -133,7 +131,6 @@ def search_command(
         seed=seed,
         storage=storage,
         predicted=predicted,
-        more=max(0, predicted - PREDICTED),
         jobs=processes,
     )
     with Bars() as bars:

@@ -93,21 +93,6 @@ class Split:
         step = bisect_left(-cycles, -limit)  # from small to large ever faster
         return self._found(found.front, added, int(at[min(step, len(at) - 1)]))
 
-    def widened(self, found: Found) -> Found:
-        """The same kernels with as wide an epilogue as fits: results of a step come sooner, which
-        the schedule sees and the estimate does not."""
-        own, linears = self.space.linears[found.linear], self.space.linears
-        alike = {
-            number
-            for number, cfg in enumerate(linears)
-            if cfg.t_epi >= own.t_epi and cfg.model_copy(update={"t_epi": own.t_epi}) == own
-        }
-        added = self.metrics.front(found.front, self.stages)
-        fits = self._fitting(added) & np.isin(self.linear, list(alike))
-        fits &= self.expert == self.space.experts.index(found.expert)
-        widest = max(np.flatnonzero(fits), key=lambda at: linears[self.linear[at]].t_epi)
-        return self._found(found.front, added, int(widest))
-
     def ladder(self, front: Front) -> list[Found]:
         """The backs beside `front` that no smaller one is as fast as, from small to large."""
         added = self.metrics.front(front, self.stages)

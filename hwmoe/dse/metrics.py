@@ -270,7 +270,7 @@ class Metrics:
 
     @cached_property
     def _front_bounds(self) -> list[int]:
-        return [self.columns["attention"], self.columns["vector"]]
+        return [self.columns[name] for name in ("attention", "attention_fill", "vector")]
 
     @cached_property
     def _kinds(self) -> list[LinearConfig]:

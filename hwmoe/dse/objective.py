@@ -28,6 +28,7 @@ SHARES: Mapping[str, float] = {
 
 BACK_ENGINES, FRONT_ENGINES = ("linear", "expert"), ("attention", "vector")
 ENGINES = BACK_ENGINES + FRONT_ENGINES
+FILLS = {name: f"{name}_fill" for name in ("linear", "expert", "attention")}
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,22 @@ def order_of(stages: int) -> float:
 
 
 def work_of(columns: Columns, values: Floats, stages: int) -> Floats:
-    """The part of `estimate` that adds up over a machine's parts: the sum of bounds ** order."""
-    bounds = [values[..., columns[name]] ** order_of(stages) for name in ENGINES]
-    return np.asarray(sum(bounds))
+    """The part of `estimate` that adds up over a machine's parts: the sum of cycles ** order."""
+    parts = []
+    for name in ENGINES:
+        cycles = values[..., columns[name]]
+        if name in FILLS:
+            cycles = cycles + values[..., columns[FILLS[name]]]
+        parts.append(cycles ** order_of(stages))
+    return np.asarray(sum(parts))
 
 
 def estimate(work: Floats, memory: Floats | float, stages: int) -> Floats:
     """Cycles between images from the engines' bounds: only to compare machines.
 
-    A norm of the engines' bounds: with one image in flight they take turns, which is their sum, and
-    with many the slowest decides. Weights are read meanwhile, so the memory enters with twice the
-    order. The order was set to predicted schedules, whose error benchmarks/search.py prints.
+    A norm of the engines' bounds and fills: with one image in flight they take turns, which is
+    their sum, and with many the slowest decides. Weights are read meanwhile, so the memory enters
+    with twice the order. The order was set to predicted schedules, whose error benchmarks/search.py prints.
     """
     order = 2 * order_of(stages)
     return np.asarray((np.square(work) + memory**order) ** (1 / order))

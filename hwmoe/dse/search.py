@@ -30,14 +30,14 @@ Progress = Callable[[str, int, int], None]
 
 AHEAD = 1.3  # machines estimated this near to the best are predicted
 ROUNDS = 4  # of a search for a rate: until the schedule gives what the estimate promised
-IMAGES = 2  # predicted for each image in flight
+FULL = 2  # intervals between images that are predicted with the machine full
 MINUTES = 30  # that a prediction may take
 
 
 @dataclass(frozen=True)
 class Options:
     """`storage`: URL of Optuna studies to go on with. `predicted`: machines at most whose schedule
-    is predicted, in `jobs` processes: the best of each split, then at most `more` others of each.
+    is predicted, in `jobs` processes: the best of each split, then others of the same splits.
     """
 
     goal: Goal = field(default_factory=Goal)
@@ -46,7 +46,6 @@ class Options:
     seed: int = 0
     storage: str | None = None
     predicted: int = 4
-    more: int = 0
     jobs: int = 1
 
 
@@ -154,22 +153,19 @@ def _search(
 ) -> list[Found]:
     for split in splits:
         split.goal = goal
+    others = options.predicted - 1
     if options.strategy == "exhaustive":
-        found = exhaustive(splits, lambda d, n: say("every machine", d, n), options.more)
-    else:
-        asked = repr((model.config, model.experts, board, goal, options.grid, options.seed))
-        name = sha256(asked.encode()).hexdigest()[:16]
-        found = two_stage(
-            splits,
-            options.seed,
-            options.storage,
-            name,
-            lambda d, n: say("two-stage search", d, n),
-            options.more,
-        )
-    if goal.kind == "size":
-        return found
-    return [next(s for s in splits if s.has(own)).widened(own) for own in found]
+        return exhaustive(splits, lambda d, n: say("every machine", d, n), others)
+    asked = repr((model.config, model.experts, board, goal, options.grid, options.seed))
+    name = sha256(asked.encode()).hexdigest()[:16]
+    return two_stage(
+        splits,
+        options.seed,
+        options.storage,
+        name,
+        lambda d, n: say("two-stage search", d, n),
+        others,
+    )
 
 
 def predict(
@@ -208,7 +204,7 @@ def _predicted(
         if at.within(cost):
             chosen.append((number, own, acc, cost))
     work = [
-        (models[number], board, acc, 1 if alone else IMAGES * acc.stages)
+        (models[number], board, acc, 1 if alone else acc.stages + FULL)
         for number, _, acc, _ in chosen
     ]
     predictions = _in_parallel(work, options.jobs, say)

@@ -77,8 +77,7 @@ def search_model(
             raise HwmoeError("--measure keeps its results beside --out: give --out too")
         asked.check(target)
         check_folder(out, PLAN)
-        more = max(options.more, asked.plans - 1)
-        options = replace(options, more=more, predicted=max(options.predicted, asked.plans))
+        options = replace(options, predicted=max(options.predicted, asked.plans))
     models = models_of(source, experts, MEASURED_SHAPES if asked else SHAPES)
     if out and resume:
         # Beside the folder, which is complete or absent.

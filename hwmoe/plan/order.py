@@ -36,17 +36,20 @@ class Footprints:
 
     def source(self, found: Effects) -> Numbers:
         """[kinds]: the largest number of those that wrote what an instruction reads."""
-        return self._largest(self.written, found.reads)
+        return self._largest((self.written, found.reads))
 
     def before(self, found: Effects) -> Numbers:
         """[kinds]: the largest number of those that an instruction has to come after."""
-        over = (self._largest(table, found.writes) for table in (self.written, self.read))
-        latest: Numbers = np.max([self.source(found), *over], axis=0)
-        return latest
+        return self._largest(
+            (self.written, found.reads), (self.written, found.writes), (self.read, found.writes)
+        )
 
-    def _largest(self, table: Table, words: Sequence[Words]) -> Numbers:
-        parts = [table[w.memory][:, w.first : w.stop].max(axis=1, initial=-1) for w in words]
-        latest: Numbers = np.max([np.full(self.kinds, -1), *parts], axis=0)
+    def _largest(self, *asked: tuple[Table, Sequence[Words]]) -> Numbers:
+        latest = np.full(self.kinds, -1, np.int64)
+        for table, words in asked:
+            for w in words:
+                own = table[w.memory][:, w.first : w.stop]
+                np.maximum(latest, np.maximum.reduce(own, axis=1, initial=-1), out=latest)
         return latest
 
     def leave(self, found: Effects, number: int, kind: int = 0) -> None:
@@ -75,7 +78,7 @@ def merge(
         [_Timed(step, effects(step, acc), cycles(step, acc, share)) for step in chain]
         for chain in stages
     ]
-    carried = [_carried(chain, sizes) for chain in chains]
+    carried = [_carried(chain, chains, sizes) for chain in chains]
     longest = max(sum(timed.cycles for timed in chain) for chain in chains)
     found = [_merged(chains, carried, acc, sizes, rank) for rank in _ranks(len(chains), longest)]
     return min(found, key=lambda entry: entry[0])[1]
@@ -101,17 +104,16 @@ class _Timed:
 
 @dataclass(frozen=True)
 class _Carried:
-    """Words that a chain reads until its step `last`, and does not write before."""
+    """Words that a chain reads until its step `last`, and does not write before. `spoilers`: of
+    each chain the steps that write over them."""
 
-    words: tuple[Words, ...] = ()
-    last: int = -1
-
-    def spoilt_by(self, other: _Timed, at: int) -> bool:
-        """Whether another stage's step writes over them while this chain is at its step `at`."""
-        return at <= self.last and any(w.meets(self.words) for w in other.effects.writes)
+    last: int
+    spoilers: Sequence[frozenset[int]]
 
 
-def _carried(chain: Sequence[_Timed], sizes: MachineSizes) -> _Carried:
+def _carried(
+    chain: Sequence[_Timed], chains: Sequence[Sequence[_Timed]], sizes: MachineSizes
+) -> _Carried:
     own, words, last = Footprints(sizes), [], -1
     for index, timed in enumerate(chain):
         for read in timed.effects.reads:
@@ -119,7 +121,11 @@ def _carried(chain: Sequence[_Timed], sizes: MachineSizes) -> _Carried:
                 words.append(read)
                 last = index
         own.leave(timed.effects, index)
-    return _Carried(tuple(words), last)
+    spoilers = [
+        frozenset(i for i, o in enumerate(other) if any(w.meets(words) for w in o.effects.writes))
+        for other in chains
+    ]
+    return _Carried(last, spoilers)
 
 
 def _merged(
@@ -146,7 +152,11 @@ def _merged(
         first, _, stage = min(
             (max(ready[s], free.get(head.step.engine, 0)), rank(s, left[s]), s)
             for s, head in heads.items()
-            if not any(c.spoilt_by(head, at[t]) for t, c in enumerate(carried) if t != s)
+            if not any(
+                at[t] <= c.last and at[s] in c.spoilers[s]
+                for t, c in enumerate(carried)
+                if t != s
+            )
         )
         head = heads.pop(stage)
         done = first + head.cycles

@@ -127,7 +127,7 @@ def test_what_binds() -> None:
 def test_more_machines(strategy: Strategy) -> None:
     """Of each split, so that there are as many as asked for."""
     model, board = MODELS["int8"], load_board("zcu102")
-    options = Options(strategy=strategy, predicted=3, more=2)
+    options = Options(strategy=strategy, predicted=3)
     plans = search([model], board, options, quiet).plans
     assert len({plan.accelerator.model_dump_json() for plan in plans}) == len(plans) == 3
     assert all(plan.cost.dsp <= 0.88 * board.resources.dsp for plan in plans)

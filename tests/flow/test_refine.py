@@ -35,7 +35,7 @@ def quiet(*_: object) -> None:
 
 @pytest.fixture(scope="module")
 def found() -> Result:
-    options = Options(predicted=2, more=1)
+    options = Options(predicted=2)
     result = search([MODEL], BOARD, options, quiet)
     assert len(result.plans) == 2
     return result

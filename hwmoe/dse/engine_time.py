@@ -224,8 +224,10 @@ class SimpleEngine(Engine):
         self.end = self.clock.time + LOAD
 
     def _written(self, port: MemoryPort, burst: Transfer, words: int, cycles: int) -> Process:
-        """Until the words of a burst are written, in so many cycles at least: each as it comes if the
-        memory is free."""
+        """Until the words of a burst are written, in so many cycles at least.
+
+        Each as it comes, if the memory is free.
+        """
         while (first := burst.at(1)) > self.clock.time:
             yield first
         now = self.clock.time

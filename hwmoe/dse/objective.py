@@ -90,7 +90,8 @@ def estimate(work: Floats, memory: Floats | float, stages: int) -> Floats:
 
     A norm of the engines' bounds and fills: with one image in flight they take turns, which is
     their sum, and with many the slowest decides. Weights are read meanwhile, so the memory enters
-    with twice the order. The order was set to predicted schedules, whose error benchmarks/search.py prints.
+    with twice the order. The order was set to predicted schedules, whose error
+    benchmarks/search.py prints.
     """
     order = 2 * order_of(stages)
     return np.asarray((np.square(work) + memory**order) ** (1 / order))

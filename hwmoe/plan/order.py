@@ -153,9 +153,7 @@ def _merged(
             (max(ready[s], free.get(head.step.engine, 0)), rank(s, left[s]), s)
             for s, head in heads.items()
             if not any(
-                at[t] <= c.last and at[s] in c.spoilers[s]
-                for t, c in enumerate(carried)
-                if t != s
+                at[t] <= c.last and at[s] in c.spoilers[s] for t, c in enumerate(carried) if t != s
             )
         )
         head = heads.pop(stage)

@@ -17,14 +17,14 @@ from hwmoe.plan.accelerator import (
 )
 
 PRODUCT = Product(rows=20, n_in=60, n_out=90, ternary=False, expert=False)
-MODEL = small().quantized
+MODEL = small(image=(32, 28), dim=48).quantized  # 57 tokens, heads of 16
 
 
 def bounds(t_out: int, t_tok: int, t_epi: int, dim_lanes: int = 4) -> Bounds:
     """Of two such products on a kernel of 16 inputs, its weights 32 bytes a beat."""
     acc = AcceleratorConfig(
         linear=LinearConfig(t_in=16, t_out=t_out, t_tok=t_tok, t_epi=t_epi, w_rows=2),
-        attention=AttentionConfig(rows=4, dim_lanes=dim_lanes, head_units=1),
+        attention=AttentionConfig(rows=16, dim_lanes=dim_lanes, head_units=1),
         layernorm=LayerNormConfig(lanes=16, max_tiles=1),
         ports=PortsConfig(port_bits=128, w_ports=2),
     )

@@ -97,7 +97,7 @@ def plans(names: list[str], boards: list[str]) -> bool:
         title = f"{model.config.name:<12} {model.experts:<8} {board.name:<10}"
         try:
             acc = default_accelerator(model, board)
-            before = predict(model, board, acc, acc.stages + FULL).cycles_per_image
+            before = predict(model, board, acc, acc.stages + FULL)[0].cycles_per_image
         except HwmoeError:
             before = None
         try:

@@ -16,7 +16,7 @@ from hwmoe.dse.limits import refuse_rate, refuse_space
 from hwmoe.dse.machine_cycles import MachinePrediction, even_lengths, predict_machine
 from hwmoe.dse.metrics import Metrics, cost_on, sized_machine
 from hwmoe.dse.objective import Goal
-from hwmoe.dse.resources import Cost
+from hwmoe.dse.resources import Cost, cost_of
 from hwmoe.dse.space import GRIDS, spaces
 from hwmoe.dse.two_stage import two_stage
 from hwmoe.errors import HwmoeError
@@ -170,13 +170,14 @@ def _search(
 
 def predict(
     model: QuantizedModel, board: Board, acc: AcceleratorConfig, images: int
-) -> MachinePrediction:
-    """The schedule of so many images of the first task, tokens spread evenly over the experts."""
+) -> tuple[MachinePrediction, Cost]:
+    """The schedule of so many images of the first task, tokens spread evenly over the experts; and
+    what the machine costs, its memories sized for the program."""
     program = schedule_only(model, acc)
     lengths = even_lengths(program, model.config.top_k)
     rate, latency = board.bytes_per_cycle, board.memory.latency_cycles
     found = predict_machine(program, rate, latency, [0] * images, lengths)
-    return replace(found, trace=())
+    return replace(found, trace=()), cost_of(program.accelerator, program.sizes)
 
 
 def _predicted(
@@ -192,7 +193,7 @@ def _predicted(
     everything = [(number, own) for number, several in enumerate(found) for own in several]
     everything.sort(key=lambda entry: entry[1].size if smallest else entry[1].cycles)
     everything = _best_of_splits_first(everything)
-    chosen: list[tuple[int, Found, AcceleratorConfig, Cost]] = []
+    chosen: list[tuple[int, Found, AcceleratorConfig]] = []
     for number, own in everything:
         if len(chosen) == options.predicted:
             break
@@ -200,16 +201,16 @@ def _predicted(
             continue
         at = next(split for split in splits[number] if split.has(own))
         acc = at.machine(own)
-        cost = cost_on(models[number], acc)
-        if at.within(cost):
-            chosen.append((number, own, acc, cost))
+        if at.within(cost_on(models[number], acc)):
+            chosen.append((number, own, acc))
     work = [
-        (models[number], board, acc, 1 if alone else acc.stages + FULL)
-        for number, _, acc, _ in chosen
+        (models[number], board, acc, 1 if alone else acc.stages + FULL) for number, _, acc in chosen
     ]
     predictions = _in_parallel(work, options.jobs, say)
     plans = []
-    for (number, own, acc, cost), prediction in zip(chosen, predictions, strict=True):
+    for (number, own, acc), (prediction, cost) in zip(chosen, predictions, strict=True):
+        if not next(split for split in splits[number] if split.has(own)).within(cost):
+            continue
         model = models[number]
         sized, _ = sized_machine(model, acc)
         bounds = bounds_of(sized, model, products_of(model), board.bytes_per_cycle)
@@ -230,7 +231,7 @@ def _best_of_splits_first(sorted_ones: Sequence[tuple[int, Found]]) -> list[tupl
 
 def _in_parallel(
     work: Sequence[tuple[QuantizedModel, Board, AcceleratorConfig, int]], jobs: int, say: Progress
-) -> list[MachinePrediction]:
+) -> list[tuple[MachinePrediction, Cost]]:
     what = "predicting schedules"
     found = []
     if jobs == 1 or len(work) < 2:

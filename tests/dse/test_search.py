@@ -17,11 +17,14 @@ from hwmoe.dse.exhaustive import exhaustive
 from hwmoe.dse.limits import binding_of
 from hwmoe.dse.metrics import Metrics, cost_on, sized_machine
 from hwmoe.dse.objective import Goal, estimate_of
+from hwmoe.dse.resources import Cost, cost_of
 from hwmoe.dse.search import Options, Result, Strategy, search, splits_of
 from hwmoe.dse.space import COARSE, Grid, goes_with, spaces
 from hwmoe.dse.two_stage import two_stage
 from hwmoe.errors import HwmoeError
+from hwmoe.plan.accelerator import AcceleratorConfig
 from hwmoe.plan.board import Board, load_board
+from hwmoe.plan.compiler import compile_model
 from hwmoe.quant.quantized import QuantizedModel
 
 ROUNDED = 3  # a sum of costs that were rounded each
@@ -36,6 +39,11 @@ MODELS = {
 
 def quiet(*_: object) -> None:
     pass
+
+
+def cost_of_program(model: QuantizedModel, acc: AcceleratorConfig) -> Cost:
+    program = compile_model(model, acc)
+    return cost_of(program.accelerator, program.sizes)
 
 
 def searched(model: QuantizedModel, board: Board, goal: Goal | None = None) -> Result:
@@ -103,7 +111,7 @@ def test_the_plan_fits_and_says_what_it_costs() -> None:
     model, board = MODELS["int8"], load_board("pynq-z2")
     result = searched(model, board)
     best = result.best
-    assert best.cost == cost_on(model, best.accelerator)
+    assert best.cost == cost_of_program(model, best.accelerator)
     assert best.cost.dsp <= 0.88 * board.resources.dsp
     assert best.cost.bram36 <= 0.80 * board.resources.bram36
     assert best.cost.lut <= 0.75 * board.resources.lut

@@ -50,6 +50,8 @@ def predictions(program: Program) -> dict[str, Any]:
     modules: dict[str, Counts] = {}
     for part in logic_by_module(acc, sizes).values():
         for name, logic in part.items():
+            if not (logic.lut or logic.ff):  # a kind of kernel that this machine has not
+                continue
             found = modules.setdefault(f"hwmoe_{name}", {"lut_sites": 0, "ff": 0})
             found["lut_sites"] += logic.lut
             found["ff"] += logic.ff

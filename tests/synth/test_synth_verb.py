@@ -66,7 +66,7 @@ def test_small_project(tmp_path: Path) -> None:
     )
     assert total["dsp"] == multipliers_of(accelerator)
     assert predicted["total"]["dsp"] == total["dsp"]
-    assert set(predicted["modules"]) <= set(modules) | {"hwmoe_expert"}
+    assert set(predicted["modules"]) <= set(modules)
     assert total["latch"] == total["uram"] == 0
     assert total["lut_sites"] == total["lut"] + total["lutram"] + total["srl"]
     assert result["share"]["dsp"] == total["dsp"] / load_board("zcu102").resources.dsp

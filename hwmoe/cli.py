@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something that must be equal is not, 2 bad input, 130 inte
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -436,6 +437,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code. Errors of the user's making are one message and code 2."""
+    # Imports, programs and schedules are many objects that stay: look for garbage less often.
+    gc.set_threshold(100_000, 20, 100)
     # A terminated run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -122,7 +123,7 @@ HARD = {
     "at once": MachineOptions(bytes_per_cycle=500.0, latency=1, write_latency=1, jitter=0),
     "far away": MachineOptions(bytes_per_cycle=24.0, latency=300, write_latency=300, outstanding=1),
     "a byte a cycle": MachineOptions(bytes_per_cycle=1.0, latency=20, stall=0.2, seed=3),
-    "power-up": MachineOptions(bytes_per_cycle=24.0, latency=30, power_up_seed=5),
+    "power-up": replace(PLAIN, power_up_seed=5),
     "another power-up": MachineOptions(24.0, latency=30, power_up_seed=77, stall=0.5, seed=4),
 }
 
